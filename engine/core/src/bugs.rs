@@ -1,0 +1,86 @@
+//! Switches that break one clause each, so that a test can show that the clause matters (FAULTS.md, bug bank).
+//!
+//! Without the feature `bugs` every switch is a constant `false`: a release binary holds none of this.
+
+macro_rules! switches {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Which clauses are broken.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Bugs {
+            $(#[cfg(feature = "bugs")] $(#[$doc])* pub $name: bool,)*
+        }
+
+        impl Bugs {
+            $(
+                $(#[$doc])*
+                #[cfg(feature = "bugs")]
+                pub(crate) fn $name(&self) -> bool { self.$name }
+                $(#[$doc])*
+                #[cfg(not(feature = "bugs"))]
+                #[allow(clippy::unused_self)]
+                pub(crate) const fn $name(&self) -> bool { false }
+            )*
+
+            /// The names of all switches.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Sets a switch by name; false if there is none.
+            #[cfg(feature = "bugs")]
+            pub fn set(&mut self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => { self.$name = true; true })*
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+switches! {
+    /// 1: slow commit at f+1 locks.
+    commit_at_one_honest,
+    /// 3: a Timeout reports genesis instead of the highest Qc.
+    forget_lock_at_view_change,
+    /// 4: votes leave before their record is durable.
+    send_before_write,
+    /// 5: recovery drops acceptances, locks and Timeouts.
+    drop_vote_state_on_restart,
+    /// 6: safe_tip takes the lowest Qc of a Tc.
+    lowest_qc,
+    /// 7: a Tc is made with t-1 Timeouts.
+    short_tc,
+    /// 8: safe_tip counts reporters of other branches (history "branch").
+    no_branch_condition,
+    /// 9: the accepted list keeps only the newest view (history "split").
+    report_last_view_only,
+    /// 12: slots execute out of order.
+    execute_out_of_order,
+    /// 20: an ack leaves before the batch is stored.
+    ack_before_storage,
+    /// 22: joins a view change at one Timeout.
+    join_at_one,
+    /// 25: fast commit at q.
+    fast_at_quorum,
+    /// 26: tau is one too large.
+    tau_off_by_one,
+    /// 27: locks of an older view count in a newer one (history "old lock").
+    old_locks_count,
+    /// 28: a child of a handoff block is accepted in its own view (history "handoff child").
+    handoff_child,
+    /// 29: a Tc of view v-2 justifies a block of v.
+    stale_tc,
+    /// 30: a Timeout with a Qc of a later view is accepted (history "future QC").
+    future_qc,
+    /// 31: acceptance records are released by a commit instead of a Qc (history "release").
+    release_by_commit,
+    /// 33: `witnessed` looks at the batch alone, not at its ancestors.
+    witness_not_cumulative,
+    /// 34: entry certificates go to the next leader only (history "parked").
+    entry_to_leader_only,
+    /// 35: a new view without new tips proposes nothing.
+    no_empty_first_block,
+    /// 36: the timestamp bound has no escape.
+    timestamp_no_escape,
+    /// 37: the window bounds apply before a view's first Qc (history "full window").
+    window_on_first_blocks,
+}

@@ -1,0 +1,194 @@
+//! The tree of known blocks, and the committed chain through it.
+
+use alloc::{collections::BTreeMap, vec, vec::Vec};
+
+use trireme_crypto::Digest;
+
+use crate::message::{Block, CutEntry, Justify, SignedBlock};
+use crate::types::{Height, MemberId, Slot, Tick};
+
+/// Committed blocks that are kept in memory to serve replicas that lag; older ones are read from the log.
+const RETAINED_SLOTS: u64 = 8_192;
+/// Blocks of one (view, slot) that are kept: two are evidence, more teach nothing (unless asked for by digest).
+const FORKS_PER_SLOT: usize = 2;
+
+/// A known block.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) signed: SignedBlock,
+    /// When it came.
+    pub(crate) received: Tick,
+}
+
+/// Known blocks by digest.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    nodes: BTreeMap<Digest, Node>,
+    slots: BTreeMap<Slot, Vec<Digest>>,
+    /// Digest of the committed block of each slot; index 0 is genesis.
+    committed: Vec<Digest>,
+    /// The newest committed block's cut.
+    cut: Vec<(Height, Digest)>,
+}
+
+impl Chain {
+    pub(crate) fn new(genesis: Digest, n: usize) -> Self {
+        let empty = CutEntry {
+            height: 0,
+            digest: Digest::ZERO,
+            certificate: None,
+        };
+        let block = Block {
+            view: 0,
+            slot: 0,
+            parent: Digest::ZERO,
+            cut: vec![empty; n],
+            timestamp: 0,
+            handoff: None,
+            justify: Justify::None,
+        };
+        let signature = trireme_crypto::Signature([0; 64]);
+        let node = Node {
+            signed: SignedBlock { block, signature },
+            received: Tick::default(),
+        };
+        Self {
+            nodes: BTreeMap::from([(genesis, node)]),
+            slots: BTreeMap::from([(0, vec![genesis])]),
+            committed: vec![genesis],
+            cut: vec![(0, Digest::ZERO); n],
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<&Block> {
+        self.nodes.get(digest).map(|n| &n.signed.block)
+    }
+
+    pub(crate) fn node(&self, digest: &Digest) -> Option<&Node> {
+        self.nodes.get(digest)
+    }
+
+    /// Digests known at a slot.
+    pub(crate) fn at_slot(&self, slot: Slot) -> &[Digest] {
+        self.slots.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// The other block of the same (view, slot), if one is known.
+    pub(crate) fn twin(&self, block: &Block, digest: &Digest) -> Option<&SignedBlock> {
+        self.at_slot(block.slot)
+            .iter()
+            .filter(|d| *d != digest)
+            .filter_map(|d| self.nodes.get(d))
+            .map(|n| &n.signed)
+            .find(|s| s.block.view == block.view)
+    }
+
+    /// Adds a block; false if it is known, or one fork too many and not asked for.
+    pub(crate) fn insert(&mut self, digest: Digest, signed: SignedBlock, now: Tick, wanted: bool) -> bool {
+        if self.nodes.contains_key(&digest) {
+            return false;
+        }
+        let view = signed.block.view;
+        let slot = signed.block.slot;
+        let forks = self
+            .at_slot(slot)
+            .iter()
+            .filter(|d| self.get(d).is_some_and(|b| b.view == view))
+            .count();
+        if forks >= FORKS_PER_SLOT && !wanted {
+            return false;
+        }
+        self.slots.entry(slot).or_default().push(digest);
+        self.nodes.insert(digest, Node { signed, received: now });
+        true
+    }
+
+    pub(crate) fn committed_slot(&self) -> Slot {
+        self.committed.len() as Slot - 1
+    }
+
+    pub(crate) fn committed_tip(&self) -> Digest {
+        *self.committed.last().expect("genesis is committed")
+    }
+
+    pub(crate) fn committed_at(&self, slot: Slot) -> Option<Digest> {
+        usize::try_from(slot).ok().and_then(|i| self.committed.get(i)).copied()
+    }
+
+    /// Cut of the newest committed block.
+    pub(crate) fn committed_cut(&self) -> &[(Height, Digest)] {
+        &self.cut
+    }
+
+    pub(crate) fn committed_height(&self, lane: MemberId) -> Height {
+        self.cut[usize::from(lane)].0
+    }
+
+    /// The ancestor of `digest` at `slot` (itself included), if the path to it is known.
+    pub(crate) fn ancestor_at(&self, digest: &Digest, slot: Slot) -> Option<Digest> {
+        let mut at = *digest;
+        loop {
+            let block = self.get(&at)?;
+            if block.slot <= slot {
+                return (block.slot == slot).then_some(at);
+            }
+            // A committed block's ancestors are the committed chain: no need to walk it.
+            if slot <= self.committed_slot() && self.committed_at(block.slot) == Some(at) {
+                return self.committed_at(slot);
+            }
+            at = block.parent;
+        }
+    }
+
+    /// Whether `ancestor` (at `slot`) is `digest` itself or below it on its chain.
+    pub(crate) fn extends(&self, digest: &Digest, ancestor: &Digest, slot: Slot) -> bool {
+        self.ancestor_at(digest, slot).as_ref() == Some(ancestor)
+    }
+
+    /// The lowest known ancestor's missing parent, as (slot, digest), or `None` if the path to the committed chain is
+    /// whole. A digest that is not known itself is missing at an unknown slot: the caller gives it.
+    pub(crate) fn gap(&self, digest: &Digest, slot: Slot) -> Option<(Slot, Digest)> {
+        let (mut at, mut at_slot) = (*digest, slot);
+        loop {
+            if at_slot <= self.committed_slot() {
+                return None;
+            }
+            match self.get(&at) {
+                None => return Some((at_slot, at)),
+                Some(block) => {
+                    at = block.parent;
+                    at_slot = block.slot - 1;
+                }
+            }
+        }
+    }
+
+    /// Commits the block one above the committed slot.
+    pub(crate) fn commit_next(&mut self, digest: Digest) {
+        let block = self.get(&digest).expect("a committed block is known");
+        assert_eq!(block.slot, self.committed_slot() + 1, "slots commit in order");
+        assert_eq!(
+            block.parent,
+            self.committed_tip(),
+            "a committed block extends the committed chain"
+        );
+        let cut: Vec<_> = block.cut.iter().map(|c| (c.height, c.digest)).collect();
+        self.cut = cut;
+        self.committed.push(digest);
+        self.prune();
+    }
+
+    fn prune(&mut self) {
+        let Some(floor) = self.committed_slot().checked_sub(RETAINED_SLOTS) else {
+            return;
+        };
+        while let Some(entry) = self.slots.first_entry() {
+            if *entry.key() >= floor {
+                break;
+            }
+            for digest in entry.remove() {
+                self.nodes.remove(&digest);
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The gate before the core: whatever needs no state to be judged is judged here, once, on any thread.
+//!
+//! Votes, acks and StateVotes pass unverified: they are counted by the channel they came on, and their signatures are
+//! checked where a certificate is made of them (R-CHANNEL, R-COMMIT). Everything else is used as [`Checked`] only.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use trireme_crypto::{Digest, Domain, Signature, context, hash};
+
+use crate::api::Reject;
+use crate::bugs::Bugs;
+use crate::message::{
+    Ac, Ack, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, StateCertificate,
+    Tc, Timeout, Vote,
+};
+use crate::quorum::{MemberSet, Quorums};
+use crate::types::{Keys, MemberId, Params, View};
+use crate::wire::MAX_BLOCKS_PER_ANSWER;
+
+/// What messages are judged by.
+#[derive(Clone)]
+pub struct CheckContext {
+    /// Constants of the cluster.
+    pub params: Params,
+    /// Quorum sizes.
+    pub quorums: Quorums,
+    /// Digest of the genesis block.
+    pub genesis: Digest,
+    /// Signs and verifies.
+    pub keys: Arc<dyn Keys>,
+    /// Clauses switched off in simulator builds.
+    pub bugs: Bugs,
+}
+
+/// A message that passed [`check`]. Only this module makes one.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    from: MemberId,
+    view: View,
+    message: Message,
+    digests: Vec<Digest>,
+}
+
+impl Checked {
+    /// The member on whose channel it came.
+    pub fn from(&self) -> MemberId {
+        self.from
+    }
+
+    /// The view that its sender announced.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// What was said.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(crate) fn into_parts(self) -> (MemberId, Message, Vec<Digest>) {
+        (self.from, self.message, self.digests)
+    }
+}
+
+/// The leader of a view: the members take turns in order.
+pub fn leader(view: View, n: usize) -> MemberId {
+    let n = u64::try_from(n).expect("members fit a word");
+    MemberId::try_from(view % n).expect("smaller than n")
+}
+
+/// Signatures to verify together, gathered while the shape is checked.
+struct Gather {
+    domain: Domain,
+    entries: Vec<(MemberId, Digest, Signature)>,
+}
+
+impl CheckContext {
+    /// A context from a cluster's constants.
+    pub fn new(params: Params, genesis: Digest, keys: Arc<dyn Keys>) -> Self {
+        let quorums = Quorums::new(params.n, params.f).expect("the configuration was checked");
+        Self {
+            params,
+            quorums,
+            genesis,
+            keys,
+            bugs: Bugs::default(),
+        }
+    }
+
+    fn member(&self, member: MemberId) -> Result<(), Reject> {
+        if usize::from(member) < self.quorums.n() {
+            Ok(())
+        } else {
+            Err(Reject::Members)
+        }
+    }
+
+    fn ascending(&self, members: impl Iterator<Item = MemberId>) -> Result<(), Reject> {
+        let mut previous = None;
+        for member in members {
+            self.member(member)?;
+            if previous.is_some_and(|p| p >= member) {
+                return Err(Reject::Members);
+            }
+            previous = Some(member);
+        }
+        Ok(())
+    }
+
+    fn gather(&self) -> Gather {
+        Gather {
+            domain: self.keys.domain(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn settle(&self, gather: &Gather) -> Result<(), Reject> {
+        if gather.entries.is_empty() || self.keys.invalid(&gather.entries).is_empty() {
+            Ok(())
+        } else {
+            Err(Reject::Signature)
+        }
+    }
+
+    /// Whether a quorum certificate is valid.
+    pub fn qc(&self, qc: &Qc) -> Result<(), Reject> {
+        let mut gather = self.gather();
+        self.shape_qc(qc, &mut gather)?;
+        self.settle(&gather)
+    }
+
+    /// Whether a timeout certificate is valid.
+    pub fn tc(&self, tc: &Tc) -> Result<(), Reject> {
+        let mut gather = self.gather();
+        self.shape_tc(tc, &mut gather)?;
+        self.settle(&gather)
+    }
+
+    /// Whether an availability certificate is valid.
+    pub fn ac(&self, ac: &Ac) -> Result<(), Reject> {
+        let mut gather = self.gather();
+        self.shape_ac(ac, &mut gather)?;
+        self.settle(&gather)
+    }
+
+    fn shape_qc(&self, qc: &Qc, gather: &mut Gather) -> Result<(), Reject> {
+        if qc.at.slot == 0 {
+            let genesis = QcRef {
+                view: 0,
+                slot: 0,
+                digest: self.genesis,
+            };
+            return if qc.at == genesis && qc.votes.is_empty() {
+                Ok(())
+            } else {
+                Err(Reject::Inconsistent)
+            };
+        }
+        if qc.votes.len() != self.quorums.quorum() {
+            return Err(Reject::Count);
+        }
+        self.ascending(qc.votes.iter().map(|v| v.member))?;
+        for vote in &qc.votes {
+            let statement = Vote {
+                view: qc.at.view,
+                voted: Some((qc.at.slot, qc.at.digest)),
+                locked: vote.locked,
+            };
+            gather
+                .entries
+                .push((vote.member, statement.statement(&gather.domain), vote.signature));
+        }
+        Ok(())
+    }
+
+    fn shape_ac(&self, ac: &Ac, gather: &mut Gather) -> Result<(), Reject> {
+        self.member(ac.lane)?;
+        if ac.acks.len() != self.quorums.one_honest() {
+            return Err(Reject::Count);
+        }
+        self.ascending(ac.acks.iter().map(|a| a.member))?;
+        for entry in &ac.acks {
+            let ack = Ack {
+                lane: ac.lane,
+                height: ac.height,
+                digest: ac.digest,
+                stored: true,
+                verified: entry.verified,
+                witnessed: true,
+            };
+            gather
+                .entries
+                .push((entry.member, ack.statement(&gather.domain), entry.signature));
+        }
+        Ok(())
+    }
+
+    /// R-TIMEOUT-VALID without the Qc's own signatures.
+    fn shape_timeout(&self, timeout: &Timeout) -> Result<(), Reject> {
+        if timeout.high_qc.view > timeout.view && !self.bugs.future_qc() {
+            return Err(Reject::Inconsistent);
+        }
+        if timeout.accepted.len() > self.params.list_max() {
+            return Err(Reject::TooLarge);
+        }
+        let floor = timeout.high_qc.rank();
+        let mut previous = None;
+        for entry in &timeout.accepted {
+            if entry.0 > timeout.view || (entry.0, entry.1) <= floor || previous.is_some_and(|p| p >= entry) {
+                return Err(Reject::Inconsistent);
+            }
+            previous = Some(entry);
+        }
+        Ok(())
+    }
+
+    fn shape_tc(&self, tc: &Tc, gather: &mut Gather) -> Result<(), Reject> {
+        if tc.timeouts.len() + usize::from(self.bugs.short_tc()) < self.quorums.timeout() {
+            return Err(Reject::Count);
+        }
+        self.ascending(tc.timeouts.iter().map(|t| t.member))?;
+        let mut greatest = None;
+        for entry in &tc.timeouts {
+            let timeout = Timeout {
+                view: tc.view,
+                high_qc: entry.high_qc,
+                accepted: entry.accepted.clone(),
+            };
+            self.shape_timeout(&timeout)?;
+            greatest = greatest.max(Some(entry.high_qc.rank()));
+            gather
+                .entries
+                .push((entry.member, timeout.statement(&gather.domain), entry.signature));
+        }
+        let named = tc.timeouts.iter().any(|t| t.high_qc == tc.high_qc.at);
+        if !named || greatest != Some(tc.high_qc.at.rank()) {
+            return Err(Reject::Inconsistent);
+        }
+        self.shape_qc(&tc.high_qc, gather)
+    }
+
+    fn shape_justify(&self, block: &Block, gather: &mut Gather) -> Result<(), Reject> {
+        match &block.justify {
+            Justify::None => Ok(()),
+            // R-TIMEOUT-VALID: a Tc justifies a block of view v only if it is Tc(v-1). The accept rule repeats it.
+            Justify::Tc(tc) => self.shape_tc(tc, gather),
+        }
+    }
+
+    fn shape_block(&self, signed: &SignedBlock, gather: &mut Gather) -> Result<Digest, Reject> {
+        let block = &signed.block;
+        if block.slot == 0 || block.cut.len() != self.quorums.n() {
+            return Err(Reject::Count);
+        }
+        if let Some(member) = block.handoff {
+            self.member(member)?;
+        }
+        for (lane, entry) in self.quorums.members().zip(&block.cut) {
+            if let Some(ac) = &entry.certificate {
+                if (ac.lane, ac.height, ac.digest) != (lane, entry.height, entry.digest) {
+                    return Err(Reject::Inconsistent);
+                }
+                self.shape_ac(ac, gather)?;
+            }
+        }
+        self.shape_justify(block, gather)?;
+        let digest = block.digest(&gather.domain);
+        gather
+            .entries
+            .push((leader(block.view, self.quorums.n()), digest, signed.signature));
+        Ok(digest)
+    }
+
+    fn shape_batch(&self, batch: &Batch, gather: &mut Gather) -> Result<Digest, Reject> {
+        let header = &batch.head.header;
+        self.member(header.lane)?;
+        if header.witnesses.len() != self.quorums.f() || header.witnesses.contains(&header.lane) {
+            return Err(Reject::Members);
+        }
+        self.ascending(header.witnesses.iter().copied())?;
+        if header.height == 0 || header.ops == 0 || header.bytes as usize != batch.body.len() {
+            return Err(Reject::Inconsistent);
+        }
+        if batch.body.len() > crate::wire::MAX_FRAME_BYTES - 1024 {
+            return Err(Reject::TooLarge);
+        }
+        if hash(context::BATCH_BODY, &batch.body) != header.body_root {
+            return Err(Reject::Body);
+        }
+        let digest = header.digest(&gather.domain);
+        gather.entries.push((header.lane, digest, batch.head.signature));
+        Ok(digest)
+    }
+
+    fn shape_signed_timeout(&self, from: MemberId, signed: &SignedTimeout, gather: &mut Gather) -> Result<(), Reject> {
+        if signed.member != from {
+            return Err(Reject::Author);
+        }
+        self.shape_timeout(&signed.timeout)?;
+        if signed.high_qc.at != signed.timeout.high_qc || signed.entry.view() != signed.timeout.view {
+            return Err(Reject::Inconsistent);
+        }
+        self.shape_qc(&signed.high_qc, gather)?;
+        if let Entry::Tc(tc) = &signed.entry {
+            self.shape_tc(tc, gather)?;
+        }
+        gather
+            .entries
+            .push((from, signed.timeout.statement(&gather.domain), signed.signature));
+        Ok(())
+    }
+
+    fn shape_state_certificate(&self, certificate: &StateCertificate, gather: &mut Gather) -> Result<(), Reject> {
+        if certificate.votes.len() < self.quorums.one_honest() {
+            return Err(Reject::Count);
+        }
+        self.ascending(certificate.votes.iter().map(|v| v.0))?;
+        let statement = certificate.vote.statement(&gather.domain);
+        gather
+            .entries
+            .extend(certificate.votes.iter().map(|(m, s)| (*m, statement, *s)));
+        Ok(())
+    }
+
+    /// Votes that make up a certificate are distinct members of this set.
+    pub fn members_of(&self, qc: &Qc) -> MemberSet {
+        let mut set = MemberSet::default();
+        for vote in &qc.votes {
+            set.insert(vote.member);
+        }
+        set
+    }
+}
+
+/// Judges an envelope that came on `from`'s channel.
+pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Result<Checked, Reject> {
+    context.member(from)?;
+    if envelope.epoch != context.keys.domain().epoch {
+        return Err(Reject::Epoch);
+    }
+    let mut gather = context.gather();
+    let mut digests = Vec::new();
+    match &envelope.message {
+        Message::Batch(batch) => digests.push(context.shape_batch(batch, &mut gather)?),
+        Message::Ack(signed) => {
+            context.member(signed.ack.lane)?;
+            if signed.ack.height == 0 || !(signed.ack.stored || signed.ack.verified) {
+                return Err(Reject::Inconsistent);
+            }
+        }
+        Message::Certificate(ac) => context.shape_ac(ac, &mut gather)?,
+        Message::Block(signed) => digests.push(context.shape_block(signed, &mut gather)?),
+        Message::Vote(signed) => {
+            if signed.vote.voted.is_none() && signed.vote.locked.is_none() {
+                return Err(Reject::Malformed);
+            }
+        }
+        Message::Timeout(signed) => context.shape_signed_timeout(from, signed, &mut gather)?,
+        Message::Entry(tc) => context.shape_tc(tc, &mut gather)?,
+        Message::HighQc(qc) => context.shape_qc(qc, &mut gather)?,
+        Message::StateCertificate(certificate) => context.shape_state_certificate(certificate, &mut gather)?,
+        Message::Lanes(marks) => {
+            if marks.len() != context.quorums.n() {
+                return Err(Reject::Count);
+            }
+        }
+        Message::Blocks { blocks, .. } => {
+            if blocks.len() > MAX_BLOCKS_PER_ANSWER {
+                return Err(Reject::TooLarge);
+            }
+            for signed in blocks {
+                digests.push(context.shape_block(signed, &mut gather)?);
+            }
+        }
+        Message::FetchBatches { lane, .. } => context.member(*lane)?,
+        Message::Suspect { .. } | Message::StateVote(_) | Message::FetchBlocks { .. } | Message::NotHeld { .. } => {}
+    }
+    context.settle(&gather)?;
+    Ok(Checked {
+        from,
+        view: envelope.view,
+        message: envelope.message,
+        digests,
+    })
+}

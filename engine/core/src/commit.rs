@@ -1,0 +1,346 @@
+//! Counting votes, committing, and making quorum certificates (R-COMMIT, R-LOCK).
+
+use alloc::{boxed::Box, vec, vec::Vec};
+
+use trireme_crypto::{Digest, Signature};
+
+use crate::api::{Alarm, Effect, Evidence, Outbound, Outbox, Reject, To};
+use crate::check::leader;
+use crate::fetch::Kind;
+use crate::message::{Message, Qc, QcRef, QcVote, SignedVote};
+use crate::quorum::MemberSet;
+use crate::record::{Record, VoteRecord};
+use crate::replica::{Done, Replica};
+use crate::types::{MemberId, Slot, View};
+use crate::votes::{Mark, Noted};
+
+impl Replica {
+    pub(crate) fn on_vote(&mut self, from: MemberId, signed: SignedVote, out: &mut Outbox) {
+        if signed.vote.view > self.safety.view() {
+            // The entry certificate is on its way; what is dropped here is sent again with it (R-ENTER).
+            self.change.keep_future(from, signed, self.params.window);
+            return;
+        }
+        self.count_vote(from, &signed, out);
+    }
+
+    /// Counts what a member said on its own channel, or this replica durably.
+    pub(crate) fn count_vote(&mut self, member: MemberId, signed: &SignedVote, out: &mut Outbox) {
+        let vote = &signed.vote;
+        let stale = vote.view < self.safety.view() && self.books.get(vote.view).is_none();
+        let top = self.committed().max(self.safety.high_ref().slot) + 4 * self.params.window;
+        let far = [vote.voted, vote.locked].iter().flatten().any(|(slot, _)| *slot > top);
+        if stale || far {
+            self.want_far(member, signed);
+            return;
+        }
+        match self.books.note(member, signed) {
+            Noted::Old => return,
+            Noted::Conflict(first) => return self.vote_evidence(member, first, signed, out),
+            Noted::New => {}
+        }
+        for (slot, digest) in [vote.voted, vote.locked].into_iter().flatten() {
+            self.want_named(slot, &digest);
+            self.evaluate(vote.view, slot, &digest, out);
+        }
+        if vote.view == self.safety.view()
+            && let Some((slot, digest)) = vote.voted
+        {
+            self.measure_votes(vote.view, slot, &digest);
+            self.consider_qc(out);
+        }
+    }
+
+    /// A vote beyond what is kept: this replica lags. Its block leads to the chain that is missing.
+    fn want_far(&mut self, member: MemberId, signed: &SignedVote) {
+        if let Some((slot, digest)) = signed.vote.locked
+            && slot > self.committed()
+        {
+            let due = self.now.tick.plus(self.fetch_wait_us());
+            self.fetch.want(
+                digest,
+                Kind::Block {
+                    slot,
+                    floor: self.committed(),
+                },
+                MemberSet::of(member),
+                due,
+            );
+        }
+    }
+
+    fn vote_evidence(&mut self, member: MemberId, first: SignedVote, second: &SignedVote, out: &mut Outbox) {
+        let entries = [&first, second].map(|v| (member, v.vote.statement(&self.domain), v.signature));
+        self.counters.signatures_verified += 2;
+        if self.keys.invalid(&entries).is_empty() && self.change.accuse_once(member) {
+            self.record_evidence(Evidence::Votes(member, first, second.clone()), out);
+        }
+    }
+
+    /// Asks for a block that f+1 members voted for and that is not here: it usually is on its way.
+    fn want_named(&mut self, slot: Slot, digest: &Digest) {
+        if slot <= self.committed() || self.chain.get(digest).is_some() {
+            return;
+        }
+        let holders = self.books_holders(slot, digest);
+        if holders.count() >= self.quorums.one_honest() {
+            let due = self.now.tick.plus(self.fetch_wait_us() / 4);
+            self.fetch.want(
+                *digest,
+                Kind::Block {
+                    slot,
+                    floor: self.committed(),
+                },
+                holders,
+                due,
+            );
+        }
+    }
+
+    /// Members that voted for a block.
+    pub(crate) fn books_holders(&self, slot: Slot, digest: &Digest) -> MemberSet {
+        self.books.holders(slot, digest)
+    }
+
+    fn measure_votes(&mut self, view: View, slot: Slot, digest: &Digest) {
+        let (Some(book), Some(node)) = (self.books.get(view), self.chain.node(digest)) else {
+            return;
+        };
+        let count = book.exact_count(slot, digest);
+        let since = self.now.tick.since(node.received);
+        if count == self.quorums.quorum() {
+            self.timing.note_spread(since);
+            self.change.q_reached = (slot, self.now.tick);
+        } else if count == self.quorums.n() && self.change.q_reached.0 == slot {
+            let late = self.now.tick.since(self.change.q_reached.1);
+            self.timing.note_last_votes(late);
+        }
+    }
+
+    /// Moves the two watermarks of the branch that ends at this block.
+    pub(crate) fn evaluate(&mut self, view: View, slot: Slot, digest: &Digest, out: &mut Outbox) {
+        if slot <= self.committed() || self.chain.get(digest).is_none_or(|b| b.view != view) {
+            return;
+        }
+        let Some(book) = self.books.get(view) else { return };
+        let fast_at = if self.bugs.fast_at_quorum() {
+            self.quorums.quorum()
+        } else {
+            self.quorums.fast()
+        };
+        let slow_at = if self.bugs.commit_at_one_honest() {
+            self.quorums.one_honest()
+        } else {
+            self.quorums.quorum()
+        };
+        let fast = book.watermark(Mark::Voted, fast_at, digest, slot, &self.chain);
+        let slow = if self.bugs.old_locks_count() {
+            self.books
+                .merged(view)
+                .watermark(Mark::Locked, slow_at, digest, slot, &self.chain)
+        } else {
+            book.watermark(Mark::Locked, slow_at, digest, slot, &self.chain)
+        };
+        let target = fast.max(slow);
+        // A vote counts for ancestors of the same view only; older ones follow by the chain.
+        if target > self.committed()
+            && let Some(at) = self.chain.ancestor_at(digest, target)
+            && self.chain.get(&at).is_some_and(|b| b.view == view)
+        {
+            self.commit_to(target, at, fast >= slow, out);
+        }
+    }
+
+    /// Commits a block and all its ancestors, as soon as they are all here.
+    pub(crate) fn commit_to(&mut self, slot: Slot, digest: Digest, fast: bool, out: &mut Outbox) {
+        if slot <= self.committed() {
+            return;
+        }
+        if let Some((gap_slot, gap)) = self.chain.gap(&digest, slot) {
+            self.execution.wait_for(slot, digest, fast);
+            self.want_block(gap_slot, gap, MemberSet::default());
+            return;
+        }
+        let base = self.chain.ancestor_at(&digest, self.committed());
+        if base != Some(self.chain.committed_tip()) {
+            self.alarm(
+                Alarm::SafeTipConflict {
+                    view: self.safety.view(),
+                },
+                out,
+            );
+            return;
+        }
+        let mut path = Vec::new();
+        let mut at = digest;
+        while at != self.chain.committed_tip() {
+            path.push(at);
+            at = self.chain.get(&at).expect("there is no gap").parent;
+        }
+        let mut records = if self.replaying {
+            Vec::new()
+        } else {
+            self.unlogged_ancestors(&digest)
+        };
+        for block in path.into_iter().rev() {
+            self.commit_block(block, fast);
+        }
+        self.safety.committed(slot);
+        if !self.replaying {
+            records.push(Record::Vote(VoteRecord::Committed(slot, digest)));
+            self.append(records, Vec::new(), false, Done::Nothing, out);
+        }
+    }
+
+    /// Tries again a commit that waited for blocks.
+    pub(crate) fn resume_commit(&mut self, out: &mut Outbox) {
+        if let Some((slot, digest, fast)) = self.execution.waiting(self.chain.committed_slot()) {
+            self.commit_to(slot, digest, fast, out);
+        }
+    }
+
+    fn commit_block(&mut self, digest: Digest, fast: bool) {
+        let node = self.chain.node(&digest).expect("there is no gap");
+        let (view, received) = (node.signed.block.view, node.received);
+        self.chain.commit_next(digest);
+        let cut = self.chain.committed_cut().to_vec();
+        for (lane, (height, tip)) in self.lanes.iter_mut().zip(cut) {
+            lane.commit(height, tip);
+        }
+        let took = self.own.commit(self.chain.committed_height(self.me), self.now.tick);
+        if !self.replaying {
+            self.timing
+                .note_commit(took.unwrap_or_else(|| self.now.tick.since(received)));
+            self.timing.committed(leader(view, self.quorums.n()), self.now.tick);
+            self.timing.fast_misses = if fast {
+                0
+            } else {
+                self.timing.fast_misses.saturating_add(1)
+            };
+            self.change.progressed(&self.lanes, self.now.tick);
+        }
+        if fast {
+            self.counters.fast_commits += 1;
+        } else {
+            self.counters.slow_commits += 1;
+        }
+        self.execution.committed(fast);
+    }
+
+    /// R-LOCK: makes a certificate of q exact votes, when it is worth a batch equation. While the fast path commits
+    /// first, locks are rare; a view's first one, and one in each half window, are made at once because bounds of
+    /// R-ACCEPT 5 hang on them; when the fast path fails they are made at once because the commit hangs on them.
+    pub(crate) fn consider_qc(&mut self, out: &mut Outbox) {
+        let view = self.safety.view();
+        if self.halted || self.safety.timed_out(view) {
+            return;
+        }
+        let high = self.safety.high_ref();
+        let first = high.view < view || high.slot == 0;
+        let floor = if first { 0 } else { high.slot };
+        let Some(book) = self.books.get(view) else { return };
+        let Some((slot, digest)) = book.certifiable(floor, self.quorums.quorum()) else {
+            return;
+        };
+        let wait = self.timing.lock_wait_us();
+        if self.committed() >= slot {
+            if first || slot - floor >= self.params.window / 2 {
+                self.form_qc(slot, digest, false, out);
+            }
+            self.change.lock_by(self.now.tick.plus(self.params.idle_lock_us));
+        } else if wait == 0 {
+            self.form_qc(slot, digest, true, out);
+        } else {
+            if first {
+                self.form_qc(slot, digest, false, out);
+            }
+            self.change.lock_by(self.now.tick.plus(wait));
+        }
+    }
+
+    /// The time has come to tell the newest lock.
+    pub(crate) fn lock_now(&mut self, out: &mut Outbox) {
+        let view = self.safety.view();
+        if self.halted || self.safety.timed_out(view) {
+            return;
+        }
+        let high = self.safety.high_ref();
+        let floor = if high.view < view { 0 } else { high.slot };
+        let quorum = self.quorums.quorum();
+        match self.books.get(view).and_then(|b| b.certifiable(floor, quorum)) {
+            Some((slot, digest)) => self.form_qc(slot, digest, true, out),
+            None => self.tell_lock(out),
+        }
+    }
+
+    /// A vote with the lock alone, unless one with it left already.
+    fn tell_lock(&mut self, out: &mut Outbox) {
+        if self.safety.locked().is_none() || self.safety.locked() == self.change.told_lock() {
+            return;
+        }
+        if let Some(vote) = self.safety.lock_vote() {
+            self.change.voted(vote.vote.locked);
+            let release = vec![Outbound {
+                to: To::All,
+                message: Message::Vote(vote.clone()),
+            }];
+            self.append(Vec::new(), release, true, Done::Accepted(vote), out);
+        }
+    }
+
+    fn form_qc(&mut self, slot: Slot, digest: Digest, tell: bool, out: &mut Outbox) {
+        let view = self.safety.view();
+        let quorum = self.quorums.quorum();
+        let Some(book) = self.books.get(view) else { return };
+        let mut votes = book.exact(slot, &digest);
+        votes.truncate(quorum);
+        let entries: Vec<(MemberId, Digest, Signature)> = votes
+            .iter()
+            .map(|(m, v)| (*m, v.vote.statement(&self.domain), v.signature))
+            .collect();
+        self.counters.signatures_verified += entries.len() as u64;
+        let bad = self.keys.invalid(&entries);
+        if !bad.is_empty() || votes.len() < quorum {
+            for index in bad {
+                let member = votes[index].0;
+                self.books.get_mut(view).expect("looked up").strike(member, slot);
+                out.push(Effect::Disconnect {
+                    member,
+                    reason: Reject::Signature,
+                });
+            }
+            return;
+        }
+        let votes = votes
+            .into_iter()
+            .map(|(member, v)| QcVote {
+                member,
+                locked: v.vote.locked,
+                signature: v.signature,
+            })
+            .collect();
+        let qc = Qc {
+            at: QcRef { view, slot, digest },
+            votes,
+        };
+        self.adopt_qc(&qc, out);
+        if tell {
+            self.tell_lock(out);
+        }
+    }
+
+    /// Takes over a verified certificate, if it is higher and of no later view.
+    pub(crate) fn adopt_qc(&mut self, qc: &Qc, out: &mut Outbox) {
+        if self.halted || !self.safety.adopt(qc, &self.chain) {
+            return;
+        }
+        let record = Record::Vote(VoteRecord::HighQc(Box::new(qc.clone())));
+        self.append(vec![record], Vec::new(), true, Done::Nothing, out);
+        if self.chain.get(&qc.at.digest).is_none() {
+            self.want_block(qc.at.slot, qc.at.digest, self.context.members_of(qc));
+        }
+        if self.safety.locked().is_some() {
+            self.change.lock_by(self.now.tick.plus(self.params.idle_lock_us));
+        }
+    }
+}

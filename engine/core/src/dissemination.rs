@@ -1,0 +1,276 @@
+//! Batches of other lanes, acks and availability certificates (R-LANE, R-WITNESS).
+
+use alloc::{vec, vec::Vec};
+
+use trireme_crypto::Digest;
+
+use crate::api::{Effect, Evidence, JobId, Outbox, Reject, To};
+use crate::fetch::Kind;
+use crate::lanes::{Verdict, bad_acks};
+use crate::message::{Ac, Ack, Batch, Message, SignedAck};
+use crate::quorum::MemberSet;
+use crate::record::Record;
+use crate::replica::{Done, Replica};
+use crate::types::{Height, MemberId};
+
+/// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
+const BUSY_OPS: u64 = 256;
+
+impl Replica {
+    pub(crate) fn on_batch(&mut self, from: MemberId, digest: Digest, batch: Batch, out: &mut Outbox) {
+        let header = &batch.head.header;
+        let (lane, height, parent) = (header.lane, header.height, header.parent);
+        if self.halted || self.lane(lane).get(&digest).is_some() {
+            self.fetch.satisfied(&digest);
+            return;
+        }
+        let wanted = self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
+        if !wanted && !self.admits(from, &batch) {
+            self.counters.dropped += 1;
+            return;
+        }
+        if lane == self.me && !wanted {
+            return;
+        }
+        self.header_evidence(&digest, &batch, out);
+        if !self.lane(lane).holds(&parent) {
+            // Its ancestors first; they and it come in one run, lowest first.
+            let floor = self.lane(lane).top().0;
+            self.want_batch(lane, (height, digest), floor, MemberSet::of(from));
+            return;
+        }
+        self.store_batch(digest, batch, wanted, out);
+        self.fetch.satisfied(&digest);
+        self.fetch
+            .advanced(lane, height, self.now.tick, self.fetch_wait_us() / 4);
+    }
+
+    fn lane(&self, lane: MemberId) -> &crate::lanes::Lane {
+        &self.lanes[usize::from(lane)]
+    }
+
+    /// Unasked batches come from the owner and stay within the lane's window.
+    fn admits(&self, from: MemberId, batch: &Batch) -> bool {
+        let header = &batch.head.header;
+        let committed = self.committed_height(header.lane);
+        let lane = self.lane(header.lane);
+        from == header.lane
+            && header.height > committed
+            && header.height <= committed + self.params.lane_window_heights
+            && lane.live_bytes + batch.body.len() as u64
+                <= self.params.lane_window_bytes + u64::from(self.params.max_batch_bytes)
+    }
+
+    fn header_evidence(&mut self, digest: &Digest, batch: &Batch, out: &mut Outbox) {
+        let header = &batch.head.header;
+        let lane = self.lane(header.lane);
+        let other = lane
+            .acked_at(header.height)
+            .filter(|d| *d != digest)
+            .and_then(|d| lane.get(d));
+        if let Some(other) = other {
+            let evidence = Evidence::Headers(other.head.clone(), batch.head.clone());
+            self.record_evidence(evidence, out);
+        }
+    }
+
+    fn store_batch(&mut self, digest: Digest, batch: Batch, wanted: bool, out: &mut Outbox) {
+        let header = &batch.head.header;
+        let (owner, ops, named) = (header.lane, header.ops, header.witnesses.contains(&self.me));
+        let to_ack = self.lanes[usize::from(owner)].insert(digest, batch.clone(), wanted);
+        self.append(
+            vec![Record::Batch(batch)],
+            Vec::new(),
+            true,
+            Done::Stored { lane: owner, digest },
+            out,
+        );
+        let verify = named || owner == self.leader() || self.asked_ops + u64::from(ops) <= BUSY_OPS;
+        if to_ack && verify {
+            self.ask_verdict(owner, &digest, false, out);
+        }
+        if self.bugs.ack_before_storage() {
+            self.lanes[usize::from(owner)]
+                .get_mut(&digest)
+                .expect("just inserted")
+                .durable = true;
+            self.refresh_ack(owner, &digest, true, out);
+        }
+    }
+
+    /// Has a body's client signatures checked, once.
+    pub(crate) fn ask_verdict(&mut self, lane: MemberId, digest: &Digest, urgent: bool, out: &mut Outbox) {
+        let job = self.next_job;
+        let Some(stored) = self.lanes[usize::from(lane)].get_mut(digest) else {
+            return;
+        };
+        if stored.verdict != Verdict::Unasked {
+            return;
+        }
+        stored.verdict = Verdict::Asked(job);
+        let (ops, body) = (stored.header().ops, stored.body.clone());
+        self.next_job += 1;
+        self.asked_ops += u64::from(ops);
+        self.jobs.push_back((job, lane, *digest, ops));
+        out.push(Effect::Verify {
+            job,
+            digest: *digest,
+            ops,
+            body,
+            urgent,
+        });
+    }
+
+    pub(crate) fn on_verified(&mut self, job: JobId, good: bool, out: &mut Outbox) {
+        let Some(at) = self.jobs.iter().position(|j| j.0 == job) else {
+            return;
+        };
+        let (_, lane, digest, ops) = self.jobs.remove(at).expect("position is valid");
+        self.asked_ops -= u64::from(ops);
+        let Some(stored) = self.lanes[usize::from(lane)].get_mut(&digest) else {
+            return;
+        };
+        stored.verdict = if good { Verdict::Good } else { Verdict::Bad };
+        if good {
+            self.refresh_ack(lane, &digest, true, out);
+        } else {
+            self.false_ack_evidence(lane, &digest, out);
+        }
+    }
+
+    fn false_ack_evidence(&mut self, lane: MemberId, digest: &Digest, out: &mut Outbox) {
+        let stored = self.lane(lane).get(digest).expect("just judged");
+        let accused = self.lane(lane).verified_ack(stored.header().height, digest);
+        if let Some((member, ack)) = accused {
+            let evidence = Evidence::FalseVerified(member, ack, stored.head.clone(), stored.body.clone());
+            self.record_evidence(evidence, out);
+        }
+    }
+
+    pub(crate) fn on_stored(&mut self, lane: MemberId, digest: Digest, out: &mut Outbox) {
+        if let Some(stored) = self.lanes[usize::from(lane)].get_mut(&digest) {
+            stored.durable = true;
+            self.refresh_ack(lane, &digest, true, out);
+        }
+    }
+
+    /// Sends the ack that this batch deserves now, if it says more than the last one. While its verdict is under way
+    /// the ack waits for it: one signature instead of two. A named witness's verdict does not wait for the disk when
+    /// others depend on it.
+    pub(crate) fn refresh_ack(&mut self, lane: MemberId, digest: &Digest, upgrade: bool, out: &mut Outbox) {
+        let index = usize::from(lane);
+        let Some(stored) = self.lanes[index].get(digest) else {
+            return;
+        };
+        let (height, durable, verdict) = (stored.header().height, stored.durable, stored.verdict);
+        let named = stored.header().witnesses.contains(&self.me);
+        let last = stored.acked.as_ref().map(|a| a.ack.clone());
+        if self.halted || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
+            return;
+        }
+        let verified = verdict == Verdict::Good;
+        let early = !durable && verified && named && self.asked_ops > BUSY_OPS;
+        if (!durable && !early) || (durable && matches!(verdict, Verdict::Asked(_))) {
+            return;
+        }
+        let one_honest = self.quorums.one_honest();
+        let witnessed = self.lanes[index].settle_witnessed((height, *digest), one_honest, &self.bugs);
+        let ack = Ack {
+            lane,
+            height,
+            digest: *digest,
+            stored: durable,
+            verified,
+            witnessed,
+        };
+        let says_more = last.is_none_or(|old| {
+            upgrade && ((durable && !old.stored) || (verified && !old.verified) || (witnessed && !old.witnessed))
+        });
+        if says_more {
+            self.send_ack(ack, out);
+        }
+    }
+
+    fn send_ack(&mut self, ack: Ack, out: &mut Outbox) {
+        self.counters.signatures_made += 1;
+        let signature = self.keys.sign(&ack.statement(&self.domain));
+        let signed = SignedAck { ack, signature };
+        let lane = &mut self.lanes[usize::from(signed.ack.lane)];
+        if let Some(stored) = lane.get_mut(&signed.ack.digest) {
+            stored.acked = Some(signed.clone());
+        }
+        lane.note_ack(self.me, signed.clone(), self.params.lane_window_heights);
+        self.send(To::All, Message::Ack(signed), out);
+    }
+
+    pub(crate) fn on_ack(&mut self, from: MemberId, signed: SignedAck, out: &mut Outbox) {
+        let (lane, digest) = (signed.ack.lane, signed.ack.digest);
+        let bad = self.lane(lane).get(&digest).is_some_and(|s| s.verdict == Verdict::Bad);
+        let verified = signed.ack.verified;
+        self.lanes[usize::from(lane)].note_ack(from, signed, self.params.lane_window_heights);
+        if bad && verified {
+            self.false_ack_evidence(lane, &digest, out);
+        }
+    }
+
+    pub(crate) fn on_certificate(&mut self, ac: &Ac, out: &mut Outbox) {
+        self.note_certificate(ac);
+        self.try_propose(out);
+    }
+
+    /// Keeps a verified certificate; whoever signed it has the data.
+    pub(crate) fn note_certificate(&mut self, ac: &Ac) {
+        if self.lanes[usize::from(ac.lane)].keep_ac(ac) {
+            self.change.certified(ac.lane, self.now.tick);
+        }
+        if self.lane(ac.lane).get(&ac.digest).is_none() {
+            let mut holders = MemberSet::default();
+            ac.acks.iter().for_each(|a| {
+                holders.insert(a.member);
+            });
+            // An owner that sends to f+1 only must not stall anybody: the data are fetched, without hurry.
+            let due = self.now.tick.plus(self.fetch_wait_us());
+            let kind = Kind::Batch {
+                lane: ac.lane,
+                height: ac.height,
+                floor: self.committed_height(ac.lane),
+            };
+            self.fetch.want(ac.digest, kind, holders, due);
+        }
+    }
+
+    /// Makes the highest certificate above `floor` that the acks allow, verifies it, and keeps it.
+    pub(crate) fn make_certificate(&mut self, lane: MemberId, floor: Height, out: &mut Outbox) -> Option<Ac> {
+        let count = self.quorums.one_honest();
+        for _ in 0..self.quorums.n() {
+            let ac = self.lanes[usize::from(lane)].newest_certifiable(floor, count)?;
+            if self.lane(lane).ac().is_some_and(|known| known.height >= ac.height) {
+                return None;
+            }
+            self.counters.signatures_verified += ac.acks.len() as u64;
+            let bad = bad_acks(&ac, &*self.keys, &self.domain);
+            if bad.is_empty() {
+                self.note_certificate(&ac);
+                return Some(ac);
+            }
+            for member in bad {
+                self.lanes[usize::from(lane)].strike_ack(ac.height, &ac.digest, member);
+                out.push(Effect::Disconnect {
+                    member,
+                    reason: Reject::Signature,
+                });
+            }
+        }
+        None
+    }
+
+    pub(crate) fn want_batch(&mut self, lane: MemberId, tip: (Height, Digest), floor: Height, from: MemberSet) {
+        let holders = self.lane(lane).holders(tip.0, &tip.1).union(&from);
+        let kind = Kind::Batch {
+            lane,
+            height: tip.0,
+            floor: floor.min(tip.0.saturating_sub(1)),
+        };
+        self.fetch.want(tip.1, kind, holders, self.now.tick);
+    }
+}

@@ -1,0 +1,473 @@
+//! One lane as this replica sees it: stored batches, acks, witnessing, certificates (section 3 of the protocol).
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec,
+    vec::Vec,
+};
+
+use bytes::Bytes;
+use trireme_crypto::{Digest, Domain, Signature};
+
+use crate::api::JobId;
+use crate::bugs::Bugs;
+use crate::message::{Ac, AcEntry, Ack, Batch, BatchHeader, SignedAck, SignedHeader};
+use crate::quorum::MemberSet;
+use crate::types::{Height, MemberId};
+
+/// Bytes of executed batches that are kept in memory for replicas that lag; older ones are read from the log.
+const RETAINED_BYTES: u64 = 8 << 20;
+
+/// What this replica knows about the client signatures of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Unasked,
+    Asked(JobId),
+    Good,
+    Bad,
+}
+
+/// A batch whose record was appended.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) head: SignedHeader,
+    pub(crate) body: Bytes,
+    pub(crate) durable: bool,
+    pub(crate) verdict: Verdict,
+    /// R-WITNESS holds for it and, at that time, for each uncommitted ancestor. Once true it stays true.
+    pub(crate) witnessed: bool,
+    /// The ack that was sent last.
+    pub(crate) acked: Option<SignedAck>,
+    pub(crate) executed: bool,
+}
+
+impl Stored {
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.head.header
+    }
+
+    pub(crate) fn batch(&self) -> Batch {
+        Batch {
+            head: self.head.clone(),
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// Acks of one batch, by member.
+#[derive(Debug, Clone)]
+struct AckBook {
+    acks: Vec<Option<SignedAck>>,
+}
+
+/// Why a path to a tip is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) digest: Digest,
+    /// The height, where it is known: a tip's.
+    pub(crate) height: Height,
+}
+
+/// A lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    owner: MemberId,
+    n: usize,
+    stored: BTreeMap<Digest, Stored>,
+    /// The digest acked (or to be acked when durable) at each height above the committed cut.
+    acked: BTreeMap<Height, Digest>,
+    /// The one fork that came unasked and is not acked.
+    fork: Option<Digest>,
+    books: BTreeMap<(Height, Digest), AckBook>,
+    /// Highest stored batch on the acked chain.
+    top: (Height, Digest),
+    ac: Option<Ac>,
+    /// Committed height and digest.
+    committed: (Height, Digest),
+    /// Digest of each executed batch by height.
+    history: BTreeMap<Height, Digest>,
+    /// Executed batches still in memory, oldest first.
+    retained: VecDeque<Digest>,
+    retained_bytes: u64,
+    /// Body bytes stored and not executed.
+    pub(crate) live_bytes: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(owner: MemberId, n: usize) -> Self {
+        Self {
+            owner,
+            n,
+            stored: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            fork: None,
+            books: BTreeMap::new(),
+            top: (0, Digest::ZERO),
+            ac: None,
+            committed: (0, Digest::ZERO),
+            history: BTreeMap::new(),
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            live_bytes: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<&Stored> {
+        self.stored.get(digest)
+    }
+
+    pub(crate) fn get_mut(&mut self, digest: &Digest) -> Option<&mut Stored> {
+        self.stored.get_mut(digest)
+    }
+
+    pub(crate) fn top(&self) -> (Height, Digest) {
+        self.top
+    }
+
+    pub(crate) fn ac(&self) -> Option<&Ac> {
+        self.ac.as_ref()
+    }
+
+    pub(crate) fn committed(&self) -> (Height, Digest) {
+        self.committed
+    }
+
+    pub(crate) fn acked_at(&self, height: Height) -> Option<&Digest> {
+        self.acked.get(&height)
+    }
+
+    /// Stored, executed or not, or known to have been.
+    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+        *digest == Digest::ZERO || self.stored.contains_key(digest) || self.history_height(digest).is_some()
+    }
+
+    /// Height of an executed batch whose entry may have left memory; looks at the newest few hundred.
+    fn history_height(&self, digest: &Digest) -> Option<Height> {
+        self.history
+            .iter()
+            .rev()
+            .take(512)
+            .find(|(_, d)| *d == digest)
+            .map(|(h, _)| *h)
+    }
+
+    /// Adds a batch that was just appended to the log. Its height's first digest above the committed cut is the one to
+    /// ack; another one is a fork, and one unasked fork replaces the other. Returns whether it is to be acked.
+    pub(crate) fn insert(&mut self, digest: Digest, batch: Batch, wanted: bool) -> bool {
+        let header = &batch.head.header;
+        let (height, parent) = (header.height, header.parent);
+        self.live_bytes += batch.body.len() as u64;
+        let to_ack = height > self.committed.0 && !self.acked.contains_key(&height);
+        if to_ack {
+            self.acked.insert(height, digest);
+            if height > self.top.0 && (parent == self.top.1 || self.holds(&parent)) {
+                self.top = (height, digest);
+            }
+        } else if !wanted && let Some(old) = self.fork.replace(digest) {
+            self.forget(&old);
+        }
+        let stored = Stored {
+            head: batch.head,
+            body: batch.body,
+            durable: false,
+            verdict: Verdict::Unasked,
+            witnessed: false,
+            acked: None,
+            executed: false,
+        };
+        self.stored.insert(digest, stored);
+        to_ack
+    }
+
+    fn forget(&mut self, digest: &Digest) {
+        if let Some(old) = self.stored.remove(digest)
+            && !old.executed
+        {
+            self.live_bytes -= old.body.len() as u64;
+        }
+    }
+
+    /// Batches above `floor` on the chain that ends in `tip`, lowest first. `base` is the digest at `floor`.
+    pub(crate) fn path(&self, tip: (Height, Digest), floor: (Height, Digest)) -> Result<Vec<Digest>, Missing> {
+        let mut path = Vec::new();
+        let (mut height, mut at) = tip;
+        while height > floor.0 {
+            let stored = self.stored.get(&at).ok_or(Missing { digest: at, height })?;
+            if stored.header().height != height && path.is_empty() {
+                // A block named the digest at a height that is not the batch's: no such batch exists.
+                return Err(Missing { digest: at, height });
+            }
+            path.push(at);
+            let parent = stored.header().parent;
+            if parent == Digest::ZERO || parent == floor.1 {
+                break;
+            }
+            height = match self.stored.get(&parent) {
+                Some(p) => p.header().height,
+                None => match self.history_height(&parent) {
+                    Some(h) => h,
+                    None => {
+                        return Err(Missing {
+                            digest: parent,
+                            height: stored.header().height - 1,
+                        });
+                    }
+                },
+            };
+            at = parent;
+        }
+        path.reverse();
+        Ok(path)
+    }
+
+    /// Notes an ack; false if it says nothing new. Only heights within the window are kept, and for a member at most
+    /// two digests a height.
+    pub(crate) fn note_ack(&mut self, member: MemberId, signed: SignedAck, window: u64) -> bool {
+        let (height, digest) = (signed.ack.height, signed.ack.digest);
+        if height <= self.committed.0 || height > self.committed.0 + window {
+            return false;
+        }
+        let index = usize::from(member);
+        let at_height = self.books.range((height, Digest::ZERO)..(height + 1, Digest::ZERO));
+        let others = at_height
+            .filter(|((_, d), b)| *d != digest && b.acks[index].is_some())
+            .count();
+        if others >= 2 {
+            return false;
+        }
+        let n = self.n;
+        let book = self
+            .books
+            .entry((height, digest))
+            .or_insert_with(|| AckBook { acks: vec![None; n] });
+        let slot = &mut book.acks[index];
+        let flags = |a: &Ack| u8::from(a.stored) + u8::from(a.verified) + u8::from(a.witnessed);
+        if slot.as_ref().is_some_and(|old| flags(&old.ack) >= flags(&signed.ack)) {
+            return false;
+        }
+        *slot = Some(signed);
+        true
+    }
+
+    /// Members whose ack of exactly this batch has the property.
+    fn ackers(&self, height: Height, digest: &Digest, property: impl Fn(&Ack) -> bool) -> MemberSet {
+        let mut set = MemberSet::default();
+        if let Some(book) = self.books.get(&(height, *digest)) {
+            for (member, ack) in (0..).zip(&book.acks) {
+                if ack.as_ref().is_some_and(|a| property(&a.ack)) {
+                    set.insert(member);
+                }
+            }
+        }
+        set
+    }
+
+    /// Members that said they store this batch: whom to ask for it.
+    pub(crate) fn holders(&self, height: Height, digest: &Digest) -> MemberSet {
+        self.ackers(height, digest, |a| a.stored)
+    }
+
+    /// An ack that claims to have checked this body.
+    pub(crate) fn verified_ack(&self, height: Height, digest: &Digest) -> Option<(MemberId, SignedAck)> {
+        let book = self.books.get(&(height, *digest))?;
+        (0..)
+            .zip(&book.acks)
+            .find_map(|(m, a)| a.clone().filter(|a| a.ack.verified).map(|a| (m, a)))
+    }
+
+    /// Whether R-WITNESS holds for the batch: it and each ancestor above the committed cut was verified here, or has
+    /// f+1 members each `verified` on it, or `witnessed` on it or a descendant. Marks what it finds.
+    pub(crate) fn settle_witnessed(&mut self, tip: (Height, Digest), one_honest: usize, bugs: &Bugs) -> bool {
+        let Ok(path) = self.path(tip, self.committed) else {
+            return false;
+        };
+        let mut above = self.witnesses_above(tip);
+        let mut sets = Vec::with_capacity(path.len());
+        for digest in path.iter().rev() {
+            let height = self.stored[digest].header().height;
+            above = above.union(&self.ackers(height, digest, |a| a.witnessed));
+            above.insert(self.owner);
+            sets.push(above.union(&self.ackers(height, digest, |a| a.verified)));
+        }
+        let mut below = true;
+        for (digest, set) in path.iter().zip(sets.iter().rev()) {
+            let stored = self.stored.get_mut(digest).expect("on the path");
+            let own = stored.verdict == Verdict::Good || set.count() >= one_honest;
+            let holds = own && (below || bugs.witness_not_cumulative());
+            stored.witnessed |= holds;
+            below = stored.witnessed;
+        }
+        path.last().is_none_or(|d| self.stored[d].witnessed)
+    }
+
+    /// Members `witnessed` on descendants of `tip` along the chain to the top.
+    fn witnesses_above(&self, tip: (Height, Digest)) -> MemberSet {
+        let mut set = MemberSet::default();
+        if self.top.0 <= tip.0 {
+            return set;
+        }
+        if let Ok(path) = self.path(self.top, tip)
+            && let Some(first) = path.first()
+            && self.stored[first].header().parent == tip.1
+        {
+            for digest in &path {
+                let height = self.stored[digest].header().height;
+                set = set.union(&self.ackers(height, digest, |a| a.witnessed));
+                set.insert(self.owner);
+            }
+        }
+        set
+    }
+
+    /// The f+1 acks that would make a certificate of this batch, not verified yet.
+    pub(crate) fn certifiable(&self, height: Height, digest: &Digest, count: usize) -> Option<Ac> {
+        let book = self.books.get(&(height, *digest))?;
+        let good = (0..).zip(&book.acks).filter_map(|(member, ack)| {
+            let signed = ack.as_ref()?;
+            let counts = signed.ack.stored && signed.ack.witnessed;
+            counts.then_some(AcEntry {
+                member,
+                verified: signed.ack.verified,
+                signature: signed.signature,
+            })
+        });
+        let acks: Vec<AcEntry> = good.take(count).collect();
+        (acks.len() == count).then_some(Ac {
+            lane: self.owner,
+            height,
+            digest: *digest,
+            acks,
+        })
+    }
+
+    /// The highest batch above `floor` whose acks suffice for a certificate.
+    pub(crate) fn newest_certifiable(&self, floor: Height, count: usize) -> Option<Ac> {
+        let keys = self.books.range((floor + 1, Digest::ZERO)..).rev();
+        keys.map(|(k, _)| k)
+            .find_map(|(height, digest)| self.certifiable(*height, digest, count))
+    }
+
+    /// Drops an ack whose signature proved bad.
+    pub(crate) fn strike_ack(&mut self, height: Height, digest: &Digest, member: MemberId) {
+        if let Some(book) = self.books.get_mut(&(height, *digest)) {
+            book.acks[usize::from(member)] = None;
+        }
+    }
+
+    /// Keeps a verified certificate if it is the highest.
+    pub(crate) fn keep_ac(&mut self, ac: &Ac) -> bool {
+        let better = ac.height > self.committed.0 && self.ac.as_ref().is_none_or(|a| a.height < ac.height);
+        if better {
+            self.ac = Some(ac.clone());
+        }
+        better
+    }
+
+    /// The committed cut moved.
+    pub(crate) fn commit(&mut self, height: Height, digest: Digest) {
+        if height <= self.committed.0 {
+            return;
+        }
+        self.committed = (height, digest);
+        self.acked = self.acked.split_off(&(height + 1));
+        self.books = self.books.split_off(&(height + 1, Digest::ZERO));
+        if self.ac.as_ref().is_some_and(|a| a.height <= height) {
+            self.ac = None;
+        }
+        if self.top.0 <= height {
+            self.top = (height, digest);
+        }
+    }
+
+    /// A batch was executed: it stays in memory for a while. What it orphaned goes.
+    pub(crate) fn executed(&mut self, digest: &Digest) {
+        let stored = self.stored.get_mut(digest).expect("an executed batch is stored");
+        stored.executed = true;
+        let (height, bytes) = (stored.header().height, stored.body.len() as u64);
+        self.live_bytes -= bytes;
+        self.history.insert(height, *digest);
+        self.retained.push_back(*digest);
+        self.retained_bytes += bytes;
+        while self.retained_bytes > RETAINED_BYTES || self.retained.len() > 1024 {
+            let oldest = self.retained.pop_front().expect("bytes are retained");
+            if let Some(old) = self.stored.remove(&oldest) {
+                self.retained_bytes -= old.body.len() as u64;
+            }
+        }
+    }
+
+    /// Drops batches that can never be executed: at or below an executed height and not executed.
+    pub(crate) fn drop_orphans(&mut self) {
+        let floor = self.history.last_key_value().map_or(0, |(h, _)| *h);
+        let orphans: Vec<Digest> = self
+            .stored
+            .iter()
+            .filter(|(_, s)| !s.executed && s.durable && s.header().height <= floor)
+            .map(|(d, _)| *d)
+            .collect();
+        for digest in &orphans {
+            self.forget(digest);
+        }
+        if self.fork.is_some_and(|f| orphans.contains(&f)) {
+            self.fork = None;
+        }
+    }
+
+    /// Batches above the committed cut on the acked chain, lowest first: what a peer that reconnects may lack.
+    pub(crate) fn uncommitted(&self) -> Vec<Digest> {
+        self.path(self.top, self.committed).unwrap_or_default()
+    }
+
+    /// Digests to serve for a fetch: from `digest` down to, not including, `floor`; lowest first, `most` at the most.
+    pub(crate) fn chain_to_serve(&self, tip: (Height, Digest), floor: Height, most: usize) -> Vec<Digest> {
+        let mut found = VecDeque::new();
+        let (mut height, mut at) = tip;
+        while height > floor && at != Digest::ZERO {
+            if let Some(stored) = self.stored.get(&at) {
+                height = stored.header().height;
+                if height <= floor {
+                    break;
+                }
+                found.push_front(at);
+                at = stored.header().parent;
+                height -= 1;
+            } else {
+                // Executed and out of memory: the history knows its chain.
+                let below = self.history.range(..=height).next_back();
+                match below {
+                    Some((h, d)) if *h > floor && (*d == at || !found.is_empty()) => {
+                        found.push_front(*d);
+                        height = h.saturating_sub(1);
+                        at = self.history.range(..*h).next_back().map_or(Digest::ZERO, |(_, d)| *d);
+                    }
+                    _ => break,
+                }
+            }
+            if found.len() > 4096 {
+                found.pop_back();
+            }
+        }
+        found.truncate(most);
+        found.into()
+    }
+}
+
+/// Verifies the acks of a certificate made here; the members whose signature is bad.
+pub(crate) fn bad_acks(ac: &Ac, keys: &dyn crate::types::Keys, domain: &Domain) -> Vec<MemberId> {
+    let entries: Vec<(MemberId, Digest, Signature)> = ac
+        .acks
+        .iter()
+        .map(|entry| {
+            let ack = Ack {
+                lane: ac.lane,
+                height: ac.height,
+                digest: ac.digest,
+                stored: true,
+                verified: entry.verified,
+                witnessed: true,
+            };
+            (entry.member, ack.statement(domain), entry.signature)
+        })
+        .collect();
+    keys.invalid(&entries).into_iter().map(|i| entries[i].0).collect()
+}

@@ -1,0 +1,50 @@
+//! The replication protocol of Trireme as a function (`engine/PROTOCOL.md`).
+//!
+//! A [`Replica`] takes an [`Input`] and the time, and answers with [`Effect`]s. It owns no clock, thread, file, socket
+//! or source of randomness: the same inputs give the same effects, which is what the simulator, the replay of a crash
+//! and every test in this repository rest on.
+//!
+//! Reading order: [`types`] (the words), [`quorum`] (all arithmetic on n, f, p), [`message`] (what replicas say),
+//! [`api`] (inputs and effects), then `replica`, `ordering`, `lanes`, `safety`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod api;
+pub mod bugs;
+pub mod check;
+pub mod message;
+pub mod quorum;
+pub mod record;
+pub mod reply;
+pub mod request;
+pub mod safe_tip;
+pub mod sessions;
+pub mod types;
+pub mod wire;
+
+mod chain;
+mod commit;
+mod dissemination;
+mod execution;
+mod fetch;
+mod lanes;
+mod ordering;
+mod own_lane;
+mod recovery;
+mod replica;
+mod safety;
+mod state_votes;
+mod status;
+mod sync;
+mod tend;
+mod timing;
+mod view_change;
+mod votes;
+
+pub use api::{Effect, Input, Outbound, Outbox, To};
+pub use message::Message;
+pub use replica::{Counters, Replica};
+pub use status::{LaneStatus, Status};
+pub use types::{Epoch, Height, MemberId, Now, Params, Slot, Tick, View};

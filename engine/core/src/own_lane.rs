@@ -1,0 +1,202 @@
+//! This replica's own lane: what its clients sent, cut into batches (R-LANE, R-RESERVE).
+
+use alloc::{collections::VecDeque, vec, vec::Vec};
+
+use bytes::Bytes;
+use trireme_crypto::{Digest, context, hash};
+
+use crate::api::{Outbound, Outbox, To};
+use crate::lanes::{Lane, Verdict};
+use crate::message::{Batch, BatchHeader, Message, SignedHeader};
+use crate::record::{Record, VoteRecord};
+use crate::replica::{Done, Replica};
+use crate::request::body;
+use crate::types::{Height, MemberId, Params, Tick};
+
+/// Bundles held back at the most, in batches' worth of bytes.
+const QUEUE_BATCHES: usize = 4;
+/// Round trips that differ by less count as equal when witnesses are chosen, so that the duty rotates.
+const EQUAL_RTT_US: u64 = 1_000;
+
+/// Intake and heights of the own lane.
+#[derive(Debug, Default)]
+pub(crate) struct OwnLane {
+    queue: VecDeque<(Bytes, u32)>,
+    queued_bytes: usize,
+    /// Height and digest of the newest own batch.
+    last: (Height, Digest),
+    /// Heights up to here may leave before they are durable.
+    reserved: Height,
+    reserving: bool,
+    /// After a restart: headers up to here may have left and be forgotten.
+    skip_to: Height,
+    cut_at: Tick,
+    /// When the uncommitted batches were cut, oldest first.
+    cuts: VecDeque<(Height, Tick)>,
+}
+
+impl OwnLane {
+    pub(crate) fn push(&mut self, bytes: Bytes, ops: u32) {
+        self.queued_bytes += bytes.len() + 4;
+        self.queue.push_back((bytes, ops));
+    }
+
+    pub(crate) fn reserved(&mut self, height: Height) {
+        self.reserved = self.reserved.max(height);
+        self.reserving = false;
+    }
+
+    /// Bytes that still fit: none while the lane's window is full, so that the caller stops reading from clients.
+    pub(crate) fn room(&self, params: &Params, lane: &Lane) -> usize {
+        if lane.live_bytes + self.queued_bytes as u64 >= params.lane_window_bytes {
+            return 0;
+        }
+        ((params.max_batch_bytes as usize) * QUEUE_BATCHES).saturating_sub(self.queued_bytes)
+    }
+
+    /// Recovery: an own batch was found in the log.
+    pub(crate) fn replay_batch(&mut self, height: Height, digest: Digest) {
+        if height > self.last.0 {
+            self.last = (height, digest);
+        }
+    }
+
+    /// Recovery: a reservation was found in the log.
+    pub(crate) fn replay_reserve(&mut self, height: Height) {
+        self.reserved = self.reserved.max(height);
+        self.skip_to = self.reserved;
+    }
+
+    fn next_height(&self) -> Height {
+        self.last.0.max(self.skip_to) + 1
+    }
+
+    /// The bundles of the next batch: whole ones, up to the limit, at least one.
+    fn take(&mut self, limit: usize) -> (Vec<Bytes>, u32) {
+        let (mut bundles, mut ops, mut bytes) = (Vec::new(), 0u32, 0usize);
+        while let Some((bundle, count)) = self.queue.front() {
+            if !bundles.is_empty() && bytes + bundle.len() + 4 > limit {
+                break;
+            }
+            bytes += bundle.len() + 4;
+            ops = ops.saturating_add(*count);
+            bundles.push(bundle.clone());
+            self.queue.pop_front();
+        }
+        self.queued_bytes -= bytes;
+        (bundles, ops)
+    }
+
+    /// The committed cut moved: how long the newest batch that it passed took.
+    pub(crate) fn commit(&mut self, height: Height, now: Tick) -> Option<u64> {
+        let mut took = None;
+        while self.cuts.front().is_some_and(|(h, _)| *h <= height) {
+            took = self.cuts.pop_front().map(|(_, at)| now.since(at));
+        }
+        took
+    }
+
+    /// When the next batch may be cut, if something waits for that.
+    pub(crate) fn due(&self, pace_us: u64) -> Option<Tick> {
+        (!self.queue.is_empty()).then(|| self.cut_at.plus(pace_us))
+    }
+}
+
+impl Replica {
+    /// Cuts batches from what clients sent: at once while none is under way, else at the pace, or when one is full.
+    pub(crate) fn cut_own_batch(&mut self, out: &mut Outbox) {
+        while !self.own.queue.is_empty() && !self.halted {
+            let full = self.own.queued_bytes >= self.params.max_batch_bytes as usize;
+            let paced = self.now.tick.since(self.own.cut_at) < self.timing.pace_us();
+            let room = self.own.next_height() <= self.committed_height(self.me) + self.params.lane_window_heights;
+            if !room || (!full && paced && !self.own.cuts.is_empty()) {
+                return;
+            }
+            self.reserve(out);
+            self.cut_one(out);
+        }
+    }
+
+    fn cut_one(&mut self, out: &mut Outbox) {
+        let (bundles, ops) = self.own.take(self.params.max_batch_bytes as usize);
+        let body = body::assemble(&bundles);
+        let height = self.own.next_height();
+        let header = BatchHeader {
+            lane: self.me,
+            height,
+            parent: self.own.last.1,
+            body_root: hash(context::BATCH_BODY, &body),
+            ops,
+            bytes: u32::try_from(body.len()).expect("a batch is bounded"),
+            witnesses: self.choose_witnesses(height),
+        };
+        let digest = header.digest(&self.domain);
+        self.counters.signatures_made += 1;
+        let signature = self.keys.sign(&digest);
+        let batch = Batch {
+            head: SignedHeader { header, signature },
+            body,
+        };
+        self.own.last = (height, digest);
+        self.own.cut_at = self.now.tick;
+        self.own.cuts.push_back((height, self.now.tick));
+        self.send_own(digest, batch, out);
+    }
+
+    /// R-RESERVE: within the durable reservation a header need not be durable before it leaves.
+    fn send_own(&mut self, digest: Digest, batch: Batch, out: &mut Outbox) {
+        let height = batch.head.header.height;
+        let message = Message::Batch(batch.clone());
+        let mut release = Vec::new();
+        if height <= self.own.reserved {
+            self.send(To::All, message, out);
+        } else {
+            release.push(Outbound { to: To::All, message });
+        }
+        let lane = &mut self.lanes[usize::from(self.me)];
+        lane.insert(digest, batch.clone(), false);
+        lane.get_mut(&digest).expect("just inserted").verdict = Verdict::Good;
+        self.append(
+            vec![Record::Batch(batch)],
+            release,
+            true,
+            Done::Stored { lane: self.me, digest },
+            out,
+        );
+    }
+
+    /// Extends the reservation well before it ends, and not near the window's end: there heights must not skip.
+    pub(crate) fn reserve(&mut self, out: &mut Outbox) {
+        let run = (self.params.lane_window_heights / 8).max(1);
+        let next = self.own.next_height();
+        let end = self.own.reserved.max(next - 1) + run;
+        let limit = self.committed_height(self.me) + self.params.lane_window_heights;
+        if self.own.reserving || next + run / 2 <= self.own.reserved || end + 2 * run > limit {
+            return;
+        }
+        self.own.reserving = true;
+        let record = Record::Vote(VoteRecord::Reserve(end));
+        self.append(vec![record], Vec::new(), true, Done::Reserved(end), out);
+    }
+
+    /// The f members whose acks come soonest, in turn among equals (R-WITNESS).
+    fn choose_witnesses(&self, height: Height) -> Vec<MemberId> {
+        let n = self.quorums.n() as u64;
+        let mut members: Vec<MemberId> = self.quorums.members().filter(|m| *m != self.me).collect();
+        members.sort_by_key(|m| {
+            let peer = &self.peers[usize::from(*m)];
+            (
+                !peer.connected,
+                peer.rtt_us / EQUAL_RTT_US,
+                (u64::from(*m) + height) % n,
+            )
+        });
+        members.truncate(self.quorums.f());
+        members.sort_unstable();
+        members
+    }
+
+    pub(crate) fn committed_height(&self, lane: MemberId) -> Height {
+        self.chain.committed_height(lane)
+    }
+}

@@ -1,0 +1,96 @@
+//! From the records of the log back to a replica (section 8 of the protocol).
+
+use crate::api::Outbox;
+use crate::lanes::Verdict;
+use crate::message::Batch;
+use crate::record::{Record, VoteRecord};
+use crate::replica::Replica;
+use crate::types::Tick;
+use crate::view_change::Ground;
+
+impl Replica {
+    /// Takes a recovered record, in the order of the log. Gives [`crate::Effect::Execute`] with `replay` set, to be
+    /// executed before the next call; nothing is to be answered.
+    pub fn replay(&mut self, record: Record, out: &mut Outbox) {
+        assert!(self.replaying, "recovery comes first");
+        self.restart_view = Some(self.safety.view());
+        match record {
+            Record::Batch(batch) => self.replay_batch(batch),
+            Record::Vote(record) => self.replay_vote(record, out),
+        }
+        self.try_execute(out);
+    }
+
+    fn replay_batch(&mut self, batch: Batch) {
+        let header = &batch.head.header;
+        let (owner, height) = (header.lane, header.height);
+        let digest = header.digest(&self.domain);
+        let lane = &mut self.lanes[usize::from(owner)];
+        if lane.get(&digest).is_some() {
+            return;
+        }
+        lane.insert(digest, batch, true);
+        let stored = lane.get_mut(&digest).expect("just inserted");
+        stored.durable = true;
+        if owner == self.me {
+            stored.verdict = Verdict::Good;
+            self.own.replay_batch(height, digest);
+        }
+    }
+
+    fn replay_vote(&mut self, record: VoteRecord, out: &mut Outbox) {
+        let forgets = self.bugs.drop_vote_state_on_restart();
+        match record {
+            VoteRecord::Accept(signed) => {
+                let digest = signed.block.digest(&self.domain);
+                let block = signed.block.clone();
+                self.chain.insert(digest, *signed, Tick::default(), true);
+                self.execution.logged(digest, block.slot);
+                if !forgets {
+                    self.safety.replay_accept(digest, &block);
+                }
+            }
+            VoteRecord::Block(signed) => {
+                let (digest, slot) = (signed.block.digest(&self.domain), signed.block.slot);
+                self.chain.insert(digest, *signed, Tick::default(), true);
+                self.execution.logged(digest, slot);
+            }
+            VoteRecord::HighQc(qc) if !forgets => {
+                self.safety.adopt(&qc, &self.chain);
+            }
+            VoteRecord::Timeout(timeout) if !forgets => self.safety.replay_timeout(*timeout),
+            VoteRecord::HighQc(_) | VoteRecord::Timeout(_) => {}
+            VoteRecord::Enter(tc) => {
+                self.safety.enter(*tc);
+                self.start_view();
+            }
+            VoteRecord::Reserve(height) => self.own.replay_reserve(height),
+            VoteRecord::Committed(slot, digest) => self.commit_to(slot, digest, false, out),
+        }
+    }
+
+    /// After the last record: what was promised is told again when channels open.
+    pub(crate) fn finish_recovery(&mut self, out: &mut Outbox) {
+        if self.restart_view.is_none() {
+            self.reserve(out);
+            return;
+        }
+        let view = self.safety.view();
+        self.restart_view = Some(view);
+        self.change.entered_at = self.now.tick;
+        if let Some(vote) = self.safety.resign_vote() {
+            self.stand_by(&vote, out);
+        }
+        self.count_own_timeout(out);
+        if self.leader() == self.me && !self.safety.timed_out(view) {
+            // R-PROPOSE: after a restart it proposes nothing in this view; members treat it as a dead channel.
+            self.suspect(Ground::Restarted, out);
+        }
+        for lane in self.quorums.members() {
+            for digest in self.lanes[usize::from(lane)].uncommitted() {
+                self.refresh_ack(lane, &digest, true, out);
+            }
+        }
+        self.reserve(out);
+    }
+}

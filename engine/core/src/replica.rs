@@ -1,0 +1,375 @@
+//! The replica: its state, and what one step does with an input.
+
+use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
+
+use trireme_crypto::{Digest, Domain};
+
+use crate::api::{Alarm, AppendId, Effect, Evidence, Input, JobId, Outbound, Outbox, To};
+use crate::bugs::Bugs;
+use crate::chain::Chain;
+use crate::check::{CheckContext, Checked, leader};
+use crate::execution::ExecutionQueue;
+use crate::fetch::Fetcher;
+use crate::lanes::Lane;
+use crate::message::{Message, SignedVote};
+use crate::ordering::Leading;
+use crate::own_lane::OwnLane;
+use crate::quorum::{MemberSet, Quorums};
+use crate::record::Record;
+use crate::safety::Safety;
+use crate::state_votes::StateVotes;
+use crate::timing::Timing;
+use crate::types::{Height, Keys, MemberId, Now, Params, Slot, Tick, View};
+use crate::view_change::ViewChange;
+use crate::votes::Books;
+
+/// What an append makes true once it is durable.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Stored { lane: MemberId, digest: Digest },
+    Accepted(SignedVote),
+    TimedOut,
+    Entered(View),
+    Reserved(Height),
+    Nothing,
+}
+
+/// What is known of another member's channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) connected: bool,
+    pub(crate) rtt_us: u64,
+    /// The view of ours for which it was sent what R-ENTER lists.
+    pub(crate) caught_up: Option<View>,
+}
+
+/// Numbers for status and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Slots committed by the fast path here.
+    pub fast_commits: u64,
+    /// Slots committed by locks here.
+    pub slow_commits: u64,
+    /// Views entered after the first.
+    pub views_entered: u64,
+    /// Batches in executed slots.
+    pub batches_ordered: u64,
+    /// Requests in executed slots, as their headers say.
+    pub ops_ordered: u64,
+    /// Body bytes in executed slots.
+    pub batch_bytes_ordered: u64,
+    /// Signatures made: headers, acks, blocks, votes, Timeouts, StateVotes.
+    pub signatures_made: u64,
+    /// Member signatures checked for certificates made here.
+    pub signatures_verified: u64,
+    /// Proofs of misbehaviour.
+    pub evidence: u64,
+    /// Alarms raised.
+    pub alarms: u64,
+    /// Messages dropped because they were outside a bound.
+    pub dropped: u64,
+}
+
+/// A replica of one epoch. See [`crate`].
+pub struct Replica {
+    pub(crate) params: Params,
+    pub(crate) quorums: Quorums,
+    pub(crate) keys: Arc<dyn Keys>,
+    pub(crate) domain: Domain,
+    pub(crate) me: MemberId,
+    pub(crate) bugs: Bugs,
+    pub(crate) context: CheckContext,
+    pub(crate) now: Now,
+    pub(crate) safety: Safety,
+    pub(crate) chain: Chain,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) own: OwnLane,
+    pub(crate) books: Books,
+    pub(crate) leading: Leading,
+    pub(crate) change: ViewChange,
+    pub(crate) timing: Timing,
+    pub(crate) fetch: Fetcher,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) execution: ExecutionQueue,
+    pub(crate) state: StateVotes,
+    pub(crate) appends: VecDeque<(AppendId, Done)>,
+    pub(crate) next_append: AppendId,
+    pub(crate) next_job: JobId,
+    pub(crate) jobs: VecDeque<(JobId, MemberId, Digest, u32)>,
+    pub(crate) asked_ops: u64,
+    /// The newest votes whose records are durable: with `voted`, and with `locked`.
+    pub(crate) standing_votes: [Option<SignedVote>; 2],
+    pub(crate) entered_durable: View,
+    /// A view in which this replica was before it restarted: it proposes nothing in it.
+    pub(crate) restart_view: Option<View>,
+    /// An alarm was raised: it signs nothing any more.
+    pub(crate) halted: bool,
+    pub(crate) replaying: bool,
+    pub(crate) tend_at: Option<Tick>,
+    pub(crate) counters: Counters,
+}
+
+impl Replica {
+    /// A replica with an empty log.
+    pub fn new(params: Params, keys: Arc<dyn Keys>, genesis: Digest) -> Self {
+        Self::with_bugs(params, keys, genesis, Bugs::default())
+    }
+
+    /// The same with clauses broken on purpose; [`Bugs`] has no switch in a release build.
+    pub fn with_bugs(params: Params, keys: Arc<dyn Keys>, genesis: Digest, bugs: Bugs) -> Self {
+        let quorums = Quorums::new(params.n, params.f).expect("the configuration was checked");
+        let n = quorums.n();
+        let ring = usize::try_from(params.window + params.w0)
+            .expect("a window fits in memory")
+            .max(8);
+        let mut context = CheckContext::new(params.clone(), genesis, Arc::clone(&keys));
+        context.bugs = bugs.clone();
+        Self {
+            quorums,
+            domain: keys.domain(),
+            me: keys.me(),
+            context,
+            now: Now::default(),
+            safety: Safety::new(Arc::clone(&keys), params.clone(), genesis, bugs.clone()),
+            chain: Chain::new(genesis, n),
+            lanes: quorums.members().map(|m| Lane::new(m, n)).collect(),
+            own: OwnLane::default(),
+            books: Books::new(n, ring),
+            leading: Leading::new(n),
+            change: ViewChange::new(n),
+            timing: Timing::new(&params),
+            fetch: Fetcher::default(),
+            peers: vec![Peer::default(); n],
+            execution: ExecutionQueue::default(),
+            state: StateVotes::new(n),
+            appends: VecDeque::new(),
+            next_append: 1,
+            next_job: 1,
+            jobs: VecDeque::new(),
+            asked_ops: 0,
+            standing_votes: [None, None],
+            entered_durable: 0,
+            restart_view: None,
+            halted: false,
+            replaying: true,
+            tend_at: None,
+            counters: Counters::default(),
+            keys,
+            bugs,
+            params,
+        }
+    }
+
+    /// The gate for messages to this replica.
+    pub fn check_context(&self) -> CheckContext {
+        self.context.clone()
+    }
+
+    /// Starts after recovery; the first step follows.
+    pub fn start(&mut self, now: Now, out: &mut Outbox) {
+        assert!(self.replaying, "starts once");
+        self.now = now;
+        self.replaying = false;
+        self.entered_durable = self.safety.view();
+        self.finish_recovery(out);
+        self.after(out);
+    }
+
+    /// Takes one input. Never fails, never blocks; bad input was refused before ([`crate::check::check`]).
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Outbox) {
+        assert!(!self.replaying, "starts before it steps");
+        self.now = now;
+        match input {
+            Input::Message(checked) => self.on_message(checked, out),
+            Input::Connected(member) => self.on_connected(member, out),
+            Input::Disconnected(member) => {
+                self.peers[usize::from(member)].connected = false;
+                self.peers[usize::from(member)].caught_up = None;
+            }
+            Input::Rtt { member, us } => self.peers[usize::from(member)].rtt_us = us,
+            Input::Appended(id) => self.on_appended(id, out),
+            Input::Verified { job, good } => self.on_verified(job, good, out),
+            Input::Executed { slot, state } => self.on_executed(slot, state, out),
+            Input::Bundle { bytes, ops } => self.own.push(bytes, ops),
+            Input::Idle => {
+                self.cut_own_batch(out);
+                self.try_propose(out);
+            }
+            Input::Timeout => self.on_timer(out),
+        }
+        self.after(out);
+    }
+
+    /// What any input may have made possible.
+    fn after(&mut self, out: &mut Outbox) {
+        self.try_accept(out);
+        self.try_execute(out);
+        self.suspect_dead_leader(out);
+        self.schedule();
+    }
+
+    fn on_message(&mut self, checked: Checked, out: &mut Outbox) {
+        let announced = checked.view();
+        let (from, message, digests) = checked.into_parts();
+        if from == self.me {
+            return;
+        }
+        self.catch_up_view(from, announced, out);
+        match message {
+            Message::Batch(batch) => self.on_batch(from, digests[0], batch, out),
+            Message::Ack(signed) => self.on_ack(from, signed, out),
+            Message::Certificate(ac) => self.on_certificate(&ac, out),
+            Message::Block(signed) => self.on_block(from, digests[0], *signed, out),
+            Message::Vote(signed) => self.on_vote(from, signed, out),
+            Message::Suspect { view, standing } => self.on_suspect(from, view, standing, out),
+            Message::Timeout(signed) => self.on_timeout(*signed, out),
+            Message::Entry(tc) => self.enter(*tc, out),
+            Message::HighQc(qc) => self.adopt_qc(&qc, out),
+            Message::StateVote(signed) => self.on_state_vote(from, signed, out),
+            Message::StateCertificate(certificate) => self.on_state_certificate(*certificate, out),
+            Message::Lanes(marks) => self.on_lanes(from, &marks, out),
+            Message::FetchBlocks { slot, digest, floor } => self.serve_blocks(from, slot, digest, floor, out),
+            Message::Blocks { digest, blocks } => self.on_blocks(from, digest, blocks, &digests, out),
+            Message::FetchBatches {
+                lane,
+                height,
+                digest,
+                floor,
+            } => {
+                self.serve_batches(from, lane, (height, digest), floor, out);
+            }
+            Message::NotHeld { digest } => self.fetch.not_held(from, &digest, self.now.tick),
+        }
+    }
+
+    /// Hands records to the log; `done` takes effect when they are durable.
+    pub(crate) fn append(
+        &mut self,
+        records: Vec<Record>,
+        release: Vec<Outbound>,
+        urgent: bool,
+        done: Done,
+        out: &mut Outbox,
+    ) {
+        assert!(!self.replaying, "recovery writes nothing");
+        let id = self.next_append;
+        self.next_append += 1;
+        self.appends.push_back((id, done));
+        if self.bugs.send_before_write() {
+            out.extend(release.into_iter().map(Effect::Send));
+            out.push(Effect::Append {
+                id,
+                records,
+                release: Vec::new(),
+                urgent,
+            });
+            return;
+        }
+        out.push(Effect::Append {
+            id,
+            records,
+            release,
+            urgent,
+        });
+    }
+
+    fn on_appended(&mut self, id: AppendId, out: &mut Outbox) {
+        while self.appends.front().is_some_and(|(first, _)| *first <= id) {
+            let (_, done) = self.appends.pop_front().expect("looked at");
+            match done {
+                Done::Stored { lane, digest } => self.on_stored(lane, digest, out),
+                Done::Accepted(vote) => self.stand_by(&vote, out),
+                Done::TimedOut => self.count_own_timeout(out),
+                Done::Entered(view) => {
+                    self.entered_durable = self.entered_durable.max(view);
+                    self.try_propose(out);
+                }
+                Done::Reserved(height) => self.own.reserved(height),
+                Done::Nothing => {}
+            }
+        }
+    }
+
+    /// An own vote is durable: it counts, and is told again to whoever connects.
+    pub(crate) fn stand_by(&mut self, vote: &SignedVote, out: &mut Outbox) {
+        if vote.vote.voted.is_some() {
+            self.standing_votes[0] = Some(vote.clone());
+        }
+        if vote.vote.locked.is_some() {
+            self.standing_votes[1] = Some(vote.clone());
+        }
+        self.count_vote(self.me, vote, out);
+    }
+
+    pub(crate) fn send(&self, to: To, message: Message, out: &mut Outbox) {
+        out.push(Effect::Send(Outbound { to, message }));
+    }
+
+    pub(crate) fn leader(&self) -> MemberId {
+        leader(self.safety.view(), self.quorums.n())
+    }
+
+    pub(crate) fn connected(&self) -> MemberSet {
+        let mut set = MemberSet::default();
+        for (member, peer) in (0..).zip(&self.peers) {
+            if peer.connected && member != self.me {
+                set.insert(member);
+            }
+        }
+        set
+    }
+
+    /// min(RTT to the leader, the (f+1)-th largest RTT): R-TIMER.
+    pub(crate) fn timer_rtt_us(&self) -> u64 {
+        let to_leader = self.peers[usize::from(self.leader())].rtt_us;
+        let mut all: Vec<u64> = self.peers.iter().map(|p| p.rtt_us).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        to_leader.min(all[self.quorums.f()])
+    }
+
+    /// How long a request for data may take before the next member is asked.
+    pub(crate) fn fetch_wait_us(&self) -> u64 {
+        let slowest = self.peers.iter().map(|p| p.rtt_us).max().unwrap_or(0);
+        (4 * slowest).max(self.params.timer_floor_us)
+    }
+
+    pub(crate) fn record_evidence(&mut self, evidence: Evidence, out: &mut Outbox) {
+        self.counters.evidence += 1;
+        out.push(Effect::Evidence(alloc::boxed::Box::new(evidence)));
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm, out: &mut Outbox) {
+        self.counters.alarms += 1;
+        self.halted = true;
+        out.push(Effect::Alarm(alarm));
+    }
+
+    /// The current view, announced in every frame.
+    pub fn view(&self) -> View {
+        self.safety.view()
+    }
+
+    /// The newest committed slot.
+    pub fn committed(&self) -> Slot {
+        self.chain.committed_slot()
+    }
+
+    /// Digest of the committed block of a slot, if it is known.
+    pub fn committed_digest(&self, slot: Slot) -> Option<Digest> {
+        self.chain.committed_at(slot)
+    }
+
+    /// The newest executed slot.
+    pub fn executed(&self) -> Slot {
+        self.execution.executed()
+    }
+
+    /// Bytes of client bundles that may be given now.
+    pub fn intake_bytes(&self) -> usize {
+        if self.halted {
+            0
+        } else {
+            self.own.room(&self.params, &self.lanes[usize::from(self.me)])
+        }
+    }
+}

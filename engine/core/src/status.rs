@@ -1,0 +1,94 @@
+//! Numbers that a person or a dashboard asks for.
+
+use alloc::vec::Vec;
+
+use crate::message::StateVote;
+use crate::replica::{Counters, Replica};
+use crate::types::{Epoch, Height, MemberId, Slot, View};
+
+/// One lane.
+#[derive(Clone, Debug)]
+pub struct LaneStatus {
+    /// Highest stored height.
+    pub stored: Height,
+    /// Height in the committed cut.
+    pub committed: Height,
+    /// Height of the newest certificate above it, if any.
+    pub certified: Option<Height>,
+    /// Body bytes stored and not executed.
+    pub live_bytes: u64,
+    /// Whether it is this replica's.
+    pub own: bool,
+}
+
+/// A snapshot of a replica.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Number of the membership.
+    pub epoch: Epoch,
+    /// Current view.
+    pub view: View,
+    /// Its leader.
+    pub leader: MemberId,
+    /// Newest committed slot.
+    pub committed: Slot,
+    /// Newest executed slot.
+    pub executed: Slot,
+    /// View and slot of the highest quorum certificate.
+    pub high_qc: (View, Slot),
+    /// Accepted slots above the committed one.
+    pub in_flight_slots: u64,
+    /// Lanes in member order.
+    pub lanes: Vec<LaneStatus>,
+    /// The newest state vote made here.
+    pub state: Option<StateVote>,
+    /// The newest state certificate.
+    pub certified_state: Option<StateVote>,
+    /// Sums since the start.
+    pub counters: Counters,
+    /// Requests for data sent.
+    pub fetches: u64,
+    /// Members whose channel is open.
+    pub connected: Vec<MemberId>,
+    /// Whether it has stopped signing after an alarm.
+    pub halted: bool,
+    /// Least time between proposals now, in microseconds.
+    pub pace_us: u64,
+    /// The view's timer now, in microseconds.
+    pub view_timer_us: u64,
+}
+
+impl Replica {
+    /// A snapshot for status and metrics.
+    pub fn status(&self) -> Status {
+        let own = |lane: usize| lane == usize::from(self.me);
+        let lanes = self.lanes.iter().enumerate().map(|(i, l)| LaneStatus {
+            stored: l.top().0,
+            committed: l.committed().0,
+            certified: l.ac().map(|a| a.height),
+            live_bytes: l.live_bytes,
+            own: own(i),
+        });
+        let high = self.safety.high_ref();
+        let mut counters = self.counters.clone();
+        counters.signatures_made += self.safety.signatures;
+        Status {
+            epoch: self.domain.epoch,
+            view: self.safety.view(),
+            leader: self.leader(),
+            committed: self.committed(),
+            executed: self.executed(),
+            high_qc: high.rank(),
+            in_flight_slots: self.safety.last().map_or(0, |l| l.0.saturating_sub(self.committed())),
+            lanes: lanes.collect(),
+            state: self.state.newest().cloned(),
+            certified_state: self.state.certified().cloned(),
+            counters,
+            fetches: self.fetch.sent,
+            connected: self.connected().iter().collect(),
+            halted: self.halted,
+            pace_us: self.timing.pace_us(),
+            view_timer_us: self.timing.view_us(self.timer_rtt_us()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Channels opening, peers that lag, and requests for data (R-ENTER, R-LANE, R-FETCH).
+
+use alloc::{boxed::Box, vec::Vec};
+
+use trireme_crypto::Digest;
+
+use crate::api::{Effect, Outbox, Stored, To};
+use crate::message::{Entry, LaneMark, Message, SignedBlock};
+use crate::quorum::MemberSet;
+use crate::replica::Replica;
+use crate::types::{Height, MemberId, Slot, View};
+use crate::wire::MAX_BLOCKS_PER_ANSWER;
+
+/// Batches, and bytes of them, in one answer.
+const MAX_BATCHES_PER_ANSWER: usize = 64;
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+impl Replica {
+    pub(crate) fn on_connected(&mut self, member: MemberId, out: &mut Outbox) {
+        if member == self.me {
+            return;
+        }
+        let peer = &mut self.peers[usize::from(member)];
+        peer.connected = true;
+        peer.caught_up = Some(self.safety.view());
+        let marks = self
+            .lanes
+            .iter()
+            .map(|l| LaneMark {
+                stored: l.top().0,
+                acked: l.top().0,
+            })
+            .collect();
+        self.send(To::One(member), Message::Lanes(marks), out);
+        self.tell_standing(member, out);
+        self.resend_proposals(member, out);
+    }
+
+    /// A frame announced an older view than ours: once for each peer and view it is told how to come here.
+    pub(crate) fn catch_up_view(&mut self, from: MemberId, announced: View, out: &mut Outbox) {
+        let view = self.safety.view();
+        let peer = &mut self.peers[usize::from(from)];
+        if announced < view && peer.caught_up != Some(view) {
+            peer.caught_up = Some(view);
+            self.tell_standing(from, out);
+        }
+    }
+
+    /// R-ENTER's list: entry certificate, last votes, Timeout, Suspect, high_qc, newest state vote and certificate.
+    fn tell_standing(&self, to: MemberId, out: &mut Outbox) {
+        let to = To::One(to);
+        if let Entry::Tc(tc) = self.safety.entry() {
+            self.send(to, Message::Entry(tc.clone()), out);
+        }
+        if self.safety.high_ref().slot > 0 {
+            self.send(to, Message::HighQc(Box::new(self.safety.high_qc().clone())), out);
+        }
+        for vote in self.standing_votes.iter().flatten().cloned() {
+            self.send(to, Message::Vote(vote), out);
+        }
+        if let Some(timeout) = self.change.own_timeout(self.me) {
+            self.send(to, Message::Timeout(Box::new(timeout.clone())), out);
+        }
+        if let Some((view, _)) = self.change.suspicion {
+            self.send(to, Message::Suspect { view, standing: true }, out);
+        }
+        self.state.tell(|message| self.send(to, message, out));
+    }
+
+    /// A leader sends its uncommitted blocks again: what was on the old channel may be lost.
+    fn resend_proposals(&self, member: MemberId, out: &mut Outbox) {
+        let Some((_, digest)) = self.leading.last_proposed() else {
+            return;
+        };
+        let mut blocks = Vec::new();
+        let mut at = digest;
+        while let Some(node) = self.chain.node(&at) {
+            if node.signed.block.slot <= self.committed() || node.signed.block.view != self.safety.view() {
+                break;
+            }
+            blocks.push(node.signed.clone());
+            at = node.signed.block.parent;
+        }
+        for block in blocks.into_iter().rev() {
+            self.send(To::One(member), Message::Block(Box::new(block)), out);
+        }
+    }
+
+    /// Sends again own batches that the peer does not store, and acks above the committed cut.
+    pub(crate) fn on_lanes(&mut self, from: MemberId, marks: &[LaneMark], out: &mut Outbox) {
+        let stored = marks[usize::from(self.me)].stored;
+        let own = &self.lanes[usize::from(self.me)];
+        for digest in own.uncommitted() {
+            let batch = own.get(&digest).expect("on the path");
+            if batch.header().height > stored && batch.durable {
+                self.send(To::One(from), Message::Batch(batch.batch()), out);
+            }
+        }
+        for lane in &self.lanes {
+            for digest in lane.uncommitted() {
+                if let Some(ack) = lane.get(&digest).and_then(|s| s.acked.clone()) {
+                    self.send(To::One(from), Message::Ack(ack), out);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn serve_batches(
+        &mut self,
+        from: MemberId,
+        lane: MemberId,
+        tip: (Height, Digest),
+        floor: Height,
+        out: &mut Outbox,
+    ) {
+        let state = &self.lanes[usize::from(lane)];
+        let digests = state.chain_to_serve(tip, floor, MAX_BATCHES_PER_ANSWER);
+        if digests.is_empty() {
+            self.send(To::One(from), Message::NotHeld { digest: tip.1 }, out);
+            return;
+        }
+        if !digests.iter().all(|d| state.get(d).is_some()) {
+            out.push(Effect::Serve {
+                to: from,
+                kind: Stored::Batches,
+                digests,
+            });
+            return;
+        }
+        let mut bytes = 0;
+        for digest in digests {
+            let batch = state.get(&digest).expect("looked up").batch();
+            bytes += batch.body.len();
+            self.send(To::One(from), Message::Batch(batch), out);
+            if bytes > MAX_ANSWER_BYTES {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn serve_blocks(&mut self, from: MemberId, slot: Slot, digest: Digest, floor: Slot, out: &mut Outbox) {
+        let mut blocks = Vec::new();
+        let mut at = digest;
+        while let Some(node) = self.chain.node(&at) {
+            let block = &node.signed.block;
+            if block.slot <= floor || block.slot == 0 || blocks.len() == MAX_BLOCKS_PER_ANSWER {
+                break;
+            }
+            at = block.parent;
+            blocks.push(node.signed.clone());
+        }
+        if !blocks.is_empty() {
+            self.send(To::One(from), Message::Blocks { digest, blocks }, out);
+            return;
+        }
+        if slot > floor && self.committed_digest(slot) == Some(digest) {
+            // Committed and out of memory: the log has it.
+            let most = MAX_BLOCKS_PER_ANSWER as u64;
+            let lowest = (floor + 1).max((slot + 1).saturating_sub(most)).max(1);
+            let digests = (lowest..=slot).rev().filter_map(|s| self.committed_digest(s)).collect();
+            out.push(Effect::Serve {
+                to: from,
+                kind: Stored::Blocks,
+                digests,
+            });
+            return;
+        }
+        self.send(To::One(from), Message::NotHeld { digest }, out);
+    }
+
+    /// An answer with blocks: each the parent of the one before. Anything else in it is ignored.
+    pub(crate) fn on_blocks(
+        &mut self,
+        from: MemberId,
+        asked: Digest,
+        blocks: Vec<SignedBlock>,
+        digests: &[Digest],
+        out: &mut Outbox,
+    ) {
+        if !self.fetch.wants(&asked) {
+            self.counters.dropped += 1;
+            return;
+        }
+        if digests.first() != Some(&asked) {
+            self.fetch.not_held(from, &asked, self.now.tick);
+            return;
+        }
+        let mut expected = asked;
+        let mut learned = Vec::new();
+        for (signed, digest) in blocks.into_iter().zip(digests) {
+            if *digest != expected || signed.block.slot <= self.committed() {
+                break;
+            }
+            expected = signed.block.parent;
+            learned.push((signed.block.view, signed.block.slot, *digest));
+            self.fetch.satisfied(digest);
+            self.chain.insert(*digest, signed, self.now.tick, true);
+        }
+        self.fetch.satisfied(&asked);
+        let Some((_, lowest, _)) = learned.last().copied() else {
+            return;
+        };
+        if let Some((slot, gap)) = self.chain.gap(&expected, lowest - 1) {
+            self.want_block(slot, gap, MemberSet::of(from));
+        }
+        for (view, slot, digest) in learned {
+            self.evaluate(view, slot, &digest, out);
+        }
+        self.resume_commit(out);
+    }
+}

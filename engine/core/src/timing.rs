@@ -1,0 +1,154 @@
+//! Measured times and the bounds made of them (R-TIMER). Nothing here delays the normal path.
+
+use alloc::{vec, vec::Vec};
+
+use crate::types::{MemberId, Params, Tick};
+
+/// The most doublings of the view timer: 2^32 x base (R-TIMER).
+const MAX_DOUBLINGS: u32 = 32;
+/// The pace of proposals and batches never exceeds this: beyond it the wait would be felt.
+const MAX_PACE_US: u64 = 3_000;
+/// A lock never waits longer than this for the last votes (R-LOCK).
+const MAX_LOCK_WAIT_US: u64 = 1_000;
+const MINUTE_US: u64 = 60_000_000;
+
+/// An exponentially weighted mean, in microseconds; rises fast, falls slowly.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mean(u64);
+
+impl Mean {
+    pub(crate) fn note(&mut self, us: u64) {
+        self.0 = match self.0 {
+            0 => us,
+            old if us > old => old + (us - old) / 4,
+            old => old - (old - us) / 16,
+        };
+    }
+
+    pub(crate) fn us(self) -> u64 {
+        self.0
+    }
+}
+
+/// What one replica measured.
+#[derive(Debug)]
+pub(crate) struct Timing {
+    floor_us: u64,
+    factor: u64,
+    decay_commits: u64,
+    one_honest: usize,
+    /// From a block's arrival to its q-th vote.
+    spread: Mean,
+    /// From the q-th vote to the n-th.
+    last_votes: Mean,
+    /// From a batch's cut, or a block's arrival, to its commit here.
+    commit: Mean,
+    doublings: u32,
+    turnaround_doublings: u32,
+    late_views: u32,
+    commits_under: Vec<u64>,
+    decayed_at: Tick,
+    /// Blocks in a row that the fast path did not commit first.
+    pub(crate) fast_misses: u32,
+}
+
+impl Timing {
+    pub(crate) fn new(params: &Params) -> Self {
+        Self {
+            floor_us: params.timer_floor_us,
+            factor: params.timer_factor,
+            decay_commits: params.timer_decay_commits,
+            one_honest: usize::from(params.f) + 1,
+            spread: Mean::default(),
+            last_votes: Mean::default(),
+            commit: Mean::default(),
+            doublings: 0,
+            turnaround_doublings: 0,
+            late_views: 0,
+            commits_under: vec![0; usize::from(params.n)],
+            decayed_at: Tick::default(),
+            fast_misses: 0,
+        }
+    }
+
+    pub(crate) fn note_spread(&mut self, us: u64) {
+        self.spread.note(us);
+    }
+
+    pub(crate) fn note_last_votes(&mut self, us: u64) {
+        self.last_votes.note(us);
+    }
+
+    pub(crate) fn note_commit(&mut self, us: u64) {
+        self.commit.note(us);
+    }
+
+    /// What a commit takes here, in the mean.
+    pub(crate) fn commit_us(&self) -> u64 {
+        self.commit.us()
+    }
+
+    /// From a block's arrival to its q-th vote, in the mean.
+    pub(crate) fn spread_us(&self) -> u64 {
+        self.spread.us()
+    }
+
+    fn base(&self, rtt_us: u64) -> u64 {
+        self.floor_us.max(self.factor * self.spread.us() + rtt_us)
+    }
+
+    /// How long the current view's leader has to get work committed.
+    pub(crate) fn view_us(&self, rtt_us: u64) -> u64 {
+        self.base(rtt_us).saturating_mul(1 << self.doublings.min(MAX_DOUBLINGS))
+    }
+
+    /// How long it has to order a tip whose certificate it was sent.
+    pub(crate) fn turnaround_us(&self, rtt_us: u64) -> u64 {
+        (self.pace_us() + self.base(rtt_us)).saturating_mul(1 << self.turnaround_doublings.min(MAX_DOUBLINGS))
+    }
+
+    /// The least time between two proposals, or two batches of a lane, while an earlier one is under way: an eighth of
+    /// what a commit takes, so that load makes them larger instead of more.
+    pub(crate) fn pace_us(&self) -> u64 {
+        (self.commit.us() / 8).min(MAX_PACE_US)
+    }
+
+    /// How long a lock waits for the fast path to make it unnecessary.
+    pub(crate) fn lock_wait_us(&self) -> u64 {
+        if self.fast_misses > 2 {
+            0
+        } else {
+            (2 * self.last_votes.us()).clamp(100, MAX_LOCK_WAIT_US)
+        }
+    }
+
+    /// A view was left by a Timeout.
+    pub(crate) fn view_failed(&mut self) {
+        self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+    }
+
+    /// A leader was given up for being slow to order; after a whole rotation of such the bound doubles.
+    pub(crate) fn turnaround_missed(&mut self, n: usize) {
+        self.late_views += 1;
+        if self.late_views as usize >= n {
+            self.late_views = 0;
+            self.turnaround_doublings = (self.turnaround_doublings + 1).min(MAX_DOUBLINGS);
+        }
+    }
+
+    /// A block was committed: the timer decays one step for k commits under each of f+1 leaders, or once a minute.
+    pub(crate) fn committed(&mut self, leader: MemberId, now: Tick) {
+        self.late_views = 0;
+        self.commits_under[usize::from(leader)] += 1;
+        if self.doublings == 0 && self.turnaround_doublings == 0 {
+            return;
+        }
+        let leaders = self.commits_under.iter().filter(|c| **c >= self.decay_commits).count();
+        if leaders >= self.one_honest || now.since(self.decayed_at) >= MINUTE_US {
+            self.doublings = self.doublings.saturating_sub(1);
+            self.turnaround_doublings = self.turnaround_doublings.saturating_sub(1);
+            self.commits_under.fill(0);
+            self.decayed_at = now;
+        }
+    }
+}

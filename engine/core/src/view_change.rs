@@ -1,0 +1,530 @@
+//! Suspicion, Timeouts, and entering views (section 5 of the protocol).
+
+use alloc::{boxed::Box, vec, vec::Vec};
+
+use crate::api::{Alarm, Outbound, Outbox, To};
+use crate::lanes::Lane;
+use crate::message::{Block, Entry, Message, SignedTimeout, SignedVote, Tc, TcEntry};
+use crate::quorum::MemberSet;
+use crate::record::{Record, VoteRecord};
+use crate::replica::{Done, Replica};
+use crate::types::{Height, MemberId, Slot, Tick, View};
+
+/// Why a view is suspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// Work is not committed within the view's timer.
+    Uncommitted,
+    /// A certified tip is not ordered within the turnaround bound.
+    Turnaround,
+    /// The leader's channel is dead, or it said that it cannot lead, and work waits.
+    LeaderGone,
+    /// This replica leads a view that it led before a restart.
+    Restarted,
+}
+
+/// What is known of views and their faults.
+#[derive(Debug)]
+pub(crate) struct ViewChange {
+    suspects: Vec<Option<View>>,
+    timeouts: Vec<Option<SignedTimeout>>,
+    pub(crate) suspicion: Option<(View, Ground)>,
+    pub(crate) entered_at: Tick,
+    /// The leader of this view said that it cannot lead it.
+    leader_gone: Option<View>,
+    /// Per lane: since when a certified tip waits for its commit.
+    certified_since: Vec<Option<Tick>>,
+    /// Per lane: since when something waits to be ordered.
+    unordered_since: Vec<Option<Tick>>,
+    /// Per lane: certificate sent to this view's leader: when, which height, whether to all by now.
+    sent: Vec<Option<(Tick, Height, bool)>>,
+    /// Per lane: highest height in a block of this view.
+    ordered: Vec<Height>,
+    future: Vec<Vec<SignedVote>>,
+    lock_due: Option<Tick>,
+    told_lock: Option<(Slot, trireme_crypto::Digest)>,
+    accused: MemberSet,
+    resend_at: Tick,
+    /// The newest slot whose q-th vote came, and when.
+    pub(crate) q_reached: (Slot, Tick),
+}
+
+impl ViewChange {
+    pub(crate) fn new(n: usize) -> Self {
+        Self {
+            suspects: vec![None; n],
+            timeouts: vec![None; n],
+            suspicion: None,
+            entered_at: Tick::default(),
+            leader_gone: None,
+            certified_since: vec![None; n],
+            unordered_since: vec![None; n],
+            sent: vec![None; n],
+            ordered: vec![0; n],
+            future: vec![Vec::new(); n],
+            lock_due: None,
+            told_lock: None,
+            accused: MemberSet::default(),
+            resend_at: Tick::default(),
+            q_reached: (0, Tick::default()),
+        }
+    }
+
+    fn new_view(&mut self, now: Tick) {
+        self.suspicion = None;
+        self.entered_at = now;
+        self.sent.fill(None);
+        self.ordered.fill(0);
+        self.lock_due = None;
+        self.told_lock = None;
+    }
+
+    pub(crate) fn certified(&mut self, lane: MemberId, now: Tick) {
+        self.certified_since[usize::from(lane)].get_or_insert(now);
+    }
+
+    /// A vote with this lock leaves.
+    pub(crate) fn voted(&mut self, locked: Option<(Slot, trireme_crypto::Digest)>) {
+        if locked.is_some() {
+            self.told_lock = locked;
+        }
+    }
+
+    pub(crate) fn told_lock(&self) -> Option<(Slot, trireme_crypto::Digest)> {
+        self.told_lock
+    }
+
+    pub(crate) fn lock_by(&mut self, due: Tick) {
+        self.lock_due = Some(self.lock_due.map_or(due, |d| d.min(due)));
+    }
+
+    pub(crate) fn lock_due(&self) -> Option<Tick> {
+        self.lock_due
+    }
+
+    pub(crate) fn clear_lock_due(&mut self) {
+        self.lock_due = None;
+    }
+
+    /// The own Timeout, once it is durable.
+    pub(crate) fn own_timeout(&self, me: MemberId) -> Option<&SignedTimeout> {
+        self.timeouts[usize::from(me)].as_ref()
+    }
+
+    /// One piece of evidence of double votes is kept for a member.
+    pub(crate) fn accuse_once(&mut self, member: MemberId) -> bool {
+        self.accused.insert(member)
+    }
+
+    /// Keeps a vote of a view that is not entered yet: only of the newest such view.
+    pub(crate) fn keep_future(&mut self, from: MemberId, signed: SignedVote, window: u64) {
+        let kept = &mut self.future[usize::from(from)];
+        if kept.first().is_some_and(|v| v.vote.view < signed.vote.view) {
+            kept.clear();
+        }
+        let same = kept.first().is_none_or(|v| v.vote.view == signed.vote.view);
+        if same && (kept.len() as u64) < 2 * window {
+            kept.push(signed);
+        }
+    }
+
+    fn take_future(&mut self, view: View) -> Vec<(MemberId, SignedVote)> {
+        let mut taken = Vec::new();
+        for (member, kept) in (0..).zip(&mut self.future) {
+            if kept.first().is_some_and(|v| v.vote.view <= view) {
+                taken.extend(kept.drain(..).map(|v| (member, v)));
+            }
+        }
+        taken
+    }
+
+    /// The committed cut moved: clocks of what it passed stop, those of what remains start anew.
+    pub(crate) fn progressed(&mut self, lanes: &[Lane], now: Tick) {
+        for (lane, state) in lanes.iter().enumerate() {
+            if self.certified_since[lane].is_some() {
+                self.certified_since[lane] = state.ac().map(|_| now);
+            }
+            if state.top().0 <= state.committed().0 {
+                self.unordered_since[lane] = None;
+            }
+        }
+    }
+
+    fn count_against(&self, view: View) -> usize {
+        let mut set = MemberSet::default();
+        for (member, (suspect, timeout)) in (0..).zip(self.suspects.iter().zip(&self.timeouts)) {
+            if *suspect == Some(view) || timeout.as_ref().is_some_and(|t| t.timeout.view >= view) {
+                set.insert(member);
+            }
+        }
+        set.count()
+    }
+
+    /// The (f+1)-th largest of the members' highest Timeout views.
+    fn join_view(&self, count: usize) -> Option<View> {
+        let mut views: Vec<Option<View>> = self
+            .timeouts
+            .iter()
+            .map(|t| t.as_ref().map(|t| t.timeout.view))
+            .collect();
+        views.sort_unstable_by(|a, b| b.cmp(a));
+        views[count - 1]
+    }
+}
+
+impl Replica {
+    /// A block of the current view was seen: the tips in it count as ordered, whatever the digest.
+    pub(crate) fn note_ordered(&mut self, block: &Block) {
+        for (lane, entry) in block.cut.iter().enumerate() {
+            let known = &mut self.change.ordered[lane];
+            if entry.height > *known {
+                *known = entry.height;
+                if self.lanes[lane].top().0 <= entry.height {
+                    self.change.unordered_since[lane] = None;
+                } else {
+                    self.change.unordered_since[lane] = Some(self.now.tick);
+                }
+            }
+            if self.change.sent[lane].is_some_and(|s| s.1 <= entry.height) {
+                self.change.sent[lane] = None;
+            }
+        }
+    }
+
+    /// Whether anything waits for a commit.
+    pub(crate) fn work_waits(&self) -> bool {
+        let uncommitted = self.safety.last().is_some_and(|l| l.0 > self.committed())
+            || self.safety.high_ref().slot > self.committed();
+        uncommitted || self.lanes.iter().any(|l| l.ac().is_some())
+    }
+
+    /// R-SUSPECT: a dead leader's channel is ground enough as soon as work waits.
+    pub(crate) fn suspect_dead_leader(&mut self, out: &mut Outbox) {
+        let leader = self.leader();
+        if leader == self.me || self.halted {
+            return;
+        }
+        let gone = self.change.leader_gone == Some(self.safety.view());
+        if (gone || !self.peers[usize::from(leader)].connected) && self.work_waits() {
+            self.suspect(Ground::LeaderGone, out);
+        }
+    }
+
+    pub(crate) fn suspect(&mut self, ground: Ground, out: &mut Outbox) {
+        let view = self.safety.view();
+        if self.halted || self.safety.timed_out(view) || self.change.suspicion.is_some_and(|s| s.0 == view) {
+            return;
+        }
+        self.change.suspicion = Some((view, ground));
+        self.change.suspects[usize::from(self.me)] = Some(view);
+        self.send(To::All, Message::Suspect { view, standing: true }, out);
+        self.join(out);
+    }
+
+    fn revoke_suspicion(&mut self, out: &mut Outbox) {
+        if let Some((view, ground)) = self.change.suspicion
+            && ground != Ground::Restarted
+        {
+            self.change.suspicion = None;
+            self.change.suspects[usize::from(self.me)] = None;
+            self.send(To::All, Message::Suspect { view, standing: false }, out);
+        }
+    }
+
+    pub(crate) fn on_suspect(&mut self, from: MemberId, view: View, standing: bool, out: &mut Outbox) {
+        if view < self.safety.view() {
+            return;
+        }
+        let known = &mut self.change.suspects[usize::from(from)];
+        if standing {
+            *known = Some(view);
+            if from == self.leader() && view == self.safety.view() {
+                self.change.leader_gone = Some(view);
+            }
+        } else if *known == Some(view) {
+            *known = None;
+        }
+        self.join(out);
+    }
+
+    /// R-JOIN and R-SUSPECT: sends Timeout for the current view when f+1 members are against it.
+    pub(crate) fn join(&mut self, out: &mut Outbox) {
+        let view = self.safety.view();
+        let count = if self.bugs.join_at_one() {
+            1
+        } else {
+            self.quorums.one_honest()
+        };
+        let joined = self.change.join_view(count).is_some_and(|v| v >= view);
+        if !self.halted && !self.safety.timed_out(view) && (joined || self.change.count_against(view) >= count) {
+            self.send_timeout(out);
+        }
+    }
+
+    fn send_timeout(&mut self, out: &mut Outbox) {
+        if self.change.suspicion.is_some_and(|s| s.1 == Ground::Turnaround) {
+            self.timing.turnaround_missed(self.quorums.n());
+        }
+        let signed = self.safety.time_out();
+        let record = Record::Vote(VoteRecord::Timeout(Box::new(signed.clone())));
+        let release = vec![Outbound {
+            to: To::All,
+            message: Message::Timeout(Box::new(signed)),
+        }];
+        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtt_us()));
+        self.append(vec![record], release, true, Done::TimedOut, out);
+    }
+
+    pub(crate) fn count_own_timeout(&mut self, out: &mut Outbox) {
+        if let Some(own) = self.safety.sent_timeout().cloned() {
+            self.change.timeouts[usize::from(self.me)] = Some(own);
+            self.try_certificate(out);
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, signed: SignedTimeout, out: &mut Outbox) {
+        if let Entry::Tc(tc) = &signed.entry {
+            self.enter((**tc).clone(), out);
+        }
+        self.adopt_qc(&signed.high_qc, out);
+        let member = usize::from(signed.member);
+        let newer = self.change.timeouts[member]
+            .as_ref()
+            .is_none_or(|t| t.timeout.view < signed.timeout.view);
+        if newer {
+            self.change.timeouts[member] = Some(signed);
+            self.join(out);
+            self.try_certificate(out);
+        }
+    }
+
+    /// TC(v): t Timeouts of exactly the current view.
+    fn try_certificate(&mut self, out: &mut Outbox) {
+        let view = self.safety.view();
+        let timeouts: Vec<&SignedTimeout> = self
+            .change
+            .timeouts
+            .iter()
+            .flatten()
+            .filter(|t| t.timeout.view == view)
+            .collect();
+        let needed = self.quorums.timeout() - usize::from(self.bugs.short_tc());
+        if timeouts.len() < needed {
+            return;
+        }
+        let greatest = timeouts
+            .iter()
+            .max_by_key(|t| t.high_qc.at.rank())
+            .expect("t is at least one");
+        let high_qc = greatest.high_qc.clone();
+        let timeouts = timeouts
+            .into_iter()
+            .map(|t| TcEntry {
+                member: t.member,
+                high_qc: t.timeout.high_qc,
+                accepted: t.timeout.accepted.clone(),
+                signature: t.signature,
+            })
+            .collect();
+        self.enter(
+            Tc {
+                view,
+                timeouts,
+                high_qc,
+            },
+            out,
+        );
+    }
+
+    /// R-ENTER: moves to the view after a valid certificate, and tells it to all.
+    pub(crate) fn enter(&mut self, tc: Tc, out: &mut Outbox) {
+        if tc.view < self.safety.view() || self.halted {
+            return;
+        }
+        let record = Record::Vote(VoteRecord::Enter(Box::new(tc.clone())));
+        let high_qc = tc.high_qc.clone();
+        let boxed = Box::new(tc.clone());
+        self.safety.enter(tc);
+        self.start_view();
+        let view = self.safety.view();
+        self.append(vec![record], Vec::new(), true, Done::Entered(view), out);
+        self.adopt_qc(&high_qc, out);
+        self.check_safe_tip(out);
+        if self.bugs.entry_to_leader_only() {
+            self.send(To::One(self.leader()), Message::Entry(boxed), out);
+        } else {
+            self.send(To::All, Message::Entry(boxed), out);
+        }
+        for (member, vote) in self.change.take_future(view) {
+            self.on_vote(member, vote, out);
+        }
+        self.offer_certificates(out);
+        self.join(out);
+    }
+
+    /// What a new view resets, at run time and in recovery.
+    pub(crate) fn start_view(&mut self) {
+        let (view, committed) = (self.safety.view(), self.committed());
+        self.change.new_view(self.now.tick);
+        self.leading.new_view();
+        self.timing.view_failed();
+        self.counters.views_entered += 1;
+        let chain = &self.chain;
+        self.books.retain(view, |v, book| {
+            let accepted = |(slot, digest): &(Slot, _)| *slot > committed && chain.get(digest).is_some();
+            v < view && book.named().iter().any(accepted)
+        });
+    }
+
+    /// What committed here is in every later safe tip; anything else breaks the model.
+    fn check_safe_tip(&mut self, out: &mut Outbox) {
+        let (slot, digest, _) = self.safety.first_parent();
+        if slot <= self.committed() && self.committed_digest(slot) != Some(digest) {
+            self.alarm(
+                Alarm::SafeTipConflict {
+                    view: self.safety.view(),
+                },
+                out,
+            );
+        }
+    }
+
+    /// On entering a view all unordered certificates go to its leader.
+    fn offer_certificates(&mut self, out: &mut Outbox) {
+        let leader = self.leader();
+        for lane in self.quorums.members() {
+            let Some(ac) = self.lanes[usize::from(lane)].ac().cloned() else {
+                continue;
+            };
+            self.change.certified_since[usize::from(lane)] = Some(self.now.tick);
+            if leader != self.me {
+                self.change.sent[usize::from(lane)] = Some((self.now.tick, ac.height, false));
+                self.send(To::One(leader), Message::Certificate(ac), out);
+            }
+        }
+    }
+
+    /// Looks after tips that wait to be ordered: certificates to the leader, later to all, at last suspicion.
+    pub(crate) fn tend_lanes(&mut self, out: &mut Outbox) -> bool {
+        let rtt = self.peers[usize::from(self.leader())].rtt_us;
+        let patience = 5_000 + 2 * rtt + self.timing.commit_us();
+        let bound = self.timing.turnaround_us(self.timer_rtt_us());
+        let mut late = false;
+        for lane in self.quorums.members() {
+            let index = usize::from(lane);
+            let floor = self.change.ordered[index].max(self.lanes[index].committed().0);
+            if self.lanes[index].top().0 <= floor && self.lanes[index].ac().is_none_or(|a| a.height <= floor) {
+                self.change.unordered_since[index] = None;
+                continue;
+            }
+            let since = *self.change.unordered_since[index].get_or_insert(self.now.tick);
+            if self.now.tick.since(since) >= patience {
+                self.certify_waiting(lane, floor, out);
+            }
+            late |= self.press_leader(lane, bound, out);
+        }
+        late
+    }
+
+    fn certify_waiting(&mut self, lane: MemberId, floor: Height, out: &mut Outbox) {
+        self.verify_overdue(lane, out);
+        let made = self.make_certificate(lane, floor, out);
+        let leader = self.leader();
+        let unsent = self.change.sent[usize::from(lane)].is_none();
+        let known = self.lanes[usize::from(lane)]
+            .ac()
+            .filter(|ac| ac.height > floor)
+            .cloned();
+        if let Some(ac) = made.or(known.filter(|_| unsent))
+            && leader != self.me
+        {
+            self.change.sent[usize::from(lane)].get_or_insert((self.now.tick, ac.height, false));
+            self.send(To::One(leader), Message::Certificate(ac), out);
+        }
+    }
+
+    /// After the turnaround bound the certificate goes to all, and the leader is at fault. The clock stands while the
+    /// window is full.
+    fn press_leader(&mut self, lane: MemberId, bound: u64, out: &mut Outbox) -> bool {
+        let index = usize::from(lane);
+        let Some((at, height, told)) = self.change.sent[index] else {
+            return false;
+        };
+        let full = self
+            .safety
+            .last()
+            .is_some_and(|l| l.0 >= self.committed() + self.params.window);
+        if full {
+            self.change.sent[index] = Some((self.now.tick, height, told));
+            return false;
+        }
+        if self.now.tick.since(at) < bound {
+            return false;
+        }
+        if !told && let Some(ac) = self.lanes[index].ac().cloned() {
+            self.send(To::All, Message::Certificate(ac), out);
+            self.change.sent[index] = Some((at, height, true));
+        }
+        true
+    }
+
+    /// R-SUSPECT's grounds, looked at when a timer fires.
+    pub(crate) fn tend_view(&mut self, late: bool, out: &mut Outbox) {
+        let view = self.safety.view();
+        if self.safety.timed_out(view) {
+            self.resend_timeout(out);
+            return;
+        }
+        let limit = self.timing.view_us(self.timer_rtt_us());
+        let overdue = self
+            .oldest_uncommitted()
+            .is_some_and(|since| self.now.tick.since(since) >= limit);
+        let leader = self.leader();
+        let gone = leader != self.me
+            && self.work_waits()
+            && (!self.peers[usize::from(leader)].connected || self.change.leader_gone == Some(view));
+        if overdue {
+            self.suspect(Ground::Uncommitted, out);
+        } else if late && leader != self.me {
+            self.suspect(Ground::Turnaround, out);
+        } else if !gone {
+            self.revoke_suspicion(out);
+        }
+    }
+
+    /// Since when the oldest certified tip or accepted block waits for its commit, in this view.
+    fn oldest_uncommitted(&self) -> Option<Tick> {
+        let committed = self.committed();
+        let last = self.safety.last().filter(|l| l.0 > committed);
+        let block = last.and_then(|(_, digest)| {
+            let oldest = self.chain.ancestor_at(&digest, committed + 1)?;
+            self.chain.node(&oldest).map(|n| n.received)
+        });
+        let certified = (self.safety.high_ref().slot > committed).then_some(self.change.entered_at);
+        let tips = self.lanes.iter().zip(&self.change.certified_since);
+        let tip = tips
+            .filter(|(l, _)| l.ac().is_some())
+            .filter_map(|(_, since)| *since)
+            .min();
+        let oldest = [block, certified, tip].into_iter().flatten().min()?;
+        Some(oldest.max(self.change.entered_at))
+    }
+
+    /// A Timeout is sent again, byte for byte, while its view does not end.
+    fn resend_timeout(&mut self, out: &mut Outbox) {
+        if self.now.tick < self.change.resend_at {
+            return;
+        }
+        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtt_us()));
+        if let Some(signed) = self.change.timeouts[usize::from(self.me)].clone() {
+            self.send(To::All, Message::Timeout(Box::new(signed)), out);
+        }
+    }
+
+    /// A batch came: something may wait to be ordered from now on.
+    pub(crate) fn is_waiting_for_order(&self) -> bool {
+        let cut = self.lanes.iter().zip(&self.change.ordered);
+        cut.into_iter()
+            .any(|(l, o)| l.top().0 > l.committed().0.max(*o) || l.ac().is_some())
+    }
+}
