@@ -242,24 +242,20 @@ impl Replica {
         let Some((slot, digest)) = book.certifiable(floor, self.quorums.quorum()) else {
             return;
         };
+        self.change.idle_lock_by(self.now.tick.plus(self.params.idle_lock_us));
         let wait = self.timing.lock_wait_us();
-        if self.committed() >= slot {
-            if first || slot - floor >= self.params.window / 2 {
-                self.form_qc(slot, digest, false, out);
-            }
-            self.change.lock_by(self.now.tick.plus(self.params.idle_lock_us));
-        } else if wait == 0 {
+        if self.committed() < slot && wait == 0 {
             self.form_qc(slot, digest, true, out);
-        } else {
-            if first {
-                self.form_qc(slot, digest, false, out);
-            }
+        } else if first || slot - floor >= self.params.window / 2 {
+            self.form_qc(slot, digest, false, out);
+        }
+        if self.committed() < slot {
             self.change.lock_by(self.now.tick.plus(wait));
         }
     }
 
-    /// The time has come to tell the newest lock.
-    pub(crate) fn lock_now(&mut self, out: &mut Outbox) {
+    /// The time has come to tell the newest lock: `idle` in any case, else only if something is uncommitted.
+    pub(crate) fn lock_now(&mut self, idle: bool, out: &mut Outbox) {
         let view = self.safety.view();
         if self.halted || self.safety.timed_out(view) {
             return;
@@ -267,7 +263,12 @@ impl Replica {
         let high = self.safety.high_ref();
         let floor = if high.view < view { 0 } else { high.slot };
         let quorum = self.quorums.quorum();
-        match self.books.get(view).and_then(|b| b.certifiable(floor, quorum)) {
+        let newest = self.books.get(view).and_then(|b| b.certifiable(floor, quorum));
+        let slot = newest.map_or(floor, |n| n.0);
+        if !idle && slot <= self.committed() {
+            return;
+        }
+        match newest {
             Some((slot, digest)) => self.form_qc(slot, digest, true, out),
             None => self.tell_lock(out),
         }
@@ -340,7 +341,7 @@ impl Replica {
             self.want_block(qc.at.slot, qc.at.digest, self.context.members_of(qc));
         }
         if self.safety.locked().is_some() {
-            self.change.lock_by(self.now.tick.plus(self.params.idle_lock_us));
+            self.change.idle_lock_by(self.now.tick.plus(self.params.idle_lock_us));
         }
     }
 }

@@ -19,7 +19,7 @@ impl Replica {
             .early_until
             .map(|wall| now.plus(wall.saturating_sub(self.now.wall_us).max(1)));
         let others = [
-            self.change.lock_due(),
+            self.change.next_lock_due(),
             self.state.idle_due(),
             self.fetch.next_due(),
             self.tend_at,
@@ -30,9 +30,9 @@ impl Replica {
     pub(crate) fn on_timer(&mut self, out: &mut Outbox) {
         self.cut_own_batch(out);
         self.try_propose(out);
-        if self.change.lock_due().is_some_and(|due| due <= self.now.tick) {
-            self.change.clear_lock_due();
-            self.lock_now(out);
+        let (soon, idle) = self.change.take_lock_due(self.now.tick);
+        if soon || idle {
+            self.lock_now(idle, out);
         }
         self.tend_state(out);
         self.tend_fetches(out);

@@ -41,7 +41,10 @@ pub(crate) struct ViewChange {
     /// Per lane: highest height in a block of this view.
     ordered: Vec<Height>,
     future: Vec<Vec<SignedVote>>,
+    /// When the newest lock is told if the fast path has not committed by then.
     lock_due: Option<Tick>,
+    /// When it is told although everything is committed.
+    idle_lock_due: Option<Tick>,
     told_lock: Option<(Slot, trireme_crypto::Digest)>,
     accused: MemberSet,
     resend_at: Tick,
@@ -63,6 +66,7 @@ impl ViewChange {
             ordered: vec![0; n],
             future: vec![Vec::new(); n],
             lock_due: None,
+            idle_lock_due: None,
             told_lock: None,
             accused: MemberSet::default(),
             resend_at: Tick::default(),
@@ -76,6 +80,7 @@ impl ViewChange {
         self.sent.fill(None);
         self.ordered.fill(0);
         self.lock_due = None;
+        self.idle_lock_due = None;
         self.told_lock = None;
     }
 
@@ -94,16 +99,25 @@ impl ViewChange {
         self.told_lock
     }
 
+    /// The newest lock is to be told by `due` if its block is not committed by then.
     pub(crate) fn lock_by(&mut self, due: Tick) {
         self.lock_due = Some(self.lock_due.map_or(due, |d| d.min(due)));
     }
 
-    pub(crate) fn lock_due(&self) -> Option<Tick> {
-        self.lock_due
+    /// The newest lock is to be told by `due` in any case: later is safe, never is not (R-LOCK).
+    pub(crate) fn idle_lock_by(&mut self, due: Tick) {
+        self.idle_lock_due.get_or_insert(due);
     }
 
-    pub(crate) fn clear_lock_due(&mut self) {
-        self.lock_due = None;
+    pub(crate) fn next_lock_due(&self) -> Option<Tick> {
+        [self.lock_due, self.idle_lock_due].into_iter().flatten().min()
+    }
+
+    /// Which of the two is due, taken: (for uncommitted blocks, in any case).
+    pub(crate) fn take_lock_due(&mut self, now: Tick) -> (bool, bool) {
+        let soon = self.lock_due.take_if(|due| *due <= now).is_some();
+        let idle = self.idle_lock_due.take_if(|due| *due <= now).is_some();
+        (soon, idle)
     }
 
     /// The own Timeout, once it is durable.
@@ -367,8 +381,10 @@ impl Replica {
         let (view, committed) = (self.safety.view(), self.committed());
         self.change.new_view(self.now.tick);
         self.leading.new_view();
-        self.timing.view_failed();
-        self.counters.views_entered += 1;
+        if !self.replaying {
+            self.timing.view_failed();
+            self.counters.views_entered += 1;
+        }
         let chain = &self.chain;
         self.books.retain(view, |v, book| {
             let accepted = |(slot, digest): &(Slot, _)| *slot > committed && chain.get(digest).is_some();

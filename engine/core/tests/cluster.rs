@@ -19,7 +19,10 @@ struct Ring {
     all: Vec<VerifyingKey>,
 }
 
-const DOMAIN: Domain = Domain { cluster_id: Digest([7; 32]), epoch: 0 };
+const DOMAIN: Domain = Domain {
+    cluster_id: Digest([7; 32]),
+    epoch: 0,
+};
 
 impl Keys for Ring {
     fn me(&self) -> MemberId {
@@ -36,7 +39,13 @@ impl Keys for Ring {
 
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
         let good = |(member, message, signature): &(MemberId, Digest, Signature)| {
-            self.all.get(usize::from(*member)).is_some_and(|key| verify(Signed { key, message, signature }))
+            self.all.get(usize::from(*member)).is_some_and(|key| {
+                verify(Signed {
+                    key,
+                    message,
+                    signature,
+                })
+            })
         };
         (0..entries.len()).filter(|i| !good(&entries[*i])).collect()
     }
@@ -61,15 +70,26 @@ const GENESIS: Digest = Digest([9; 32]);
 
 impl Cluster {
     fn new(n: u16) -> Self {
-        let secrets: Vec<SecretKey> = (0..n).map(|i| SecretKey::from_seed([u8::try_from(i).unwrap() + 1; 32])).collect();
-        let all: Vec<VerifyingKey> =
-            secrets.iter().map(|s| VerifyingKey::from_public(&s.public()).unwrap()).collect();
+        let secrets: Vec<SecretKey> = (0..n)
+            .map(|i| SecretKey::from_seed([u8::try_from(i).unwrap() + 1; 32]))
+            .collect();
+        let all: Vec<VerifyingKey> = secrets
+            .iter()
+            .map(|s| VerifyingKey::from_public(&s.public()).unwrap())
+            .collect();
         let params = Params::new(n, (n - 1) / 3);
         let mut keys: Vec<Arc<dyn Keys>> = Vec::new();
         for (me, secret) in (0..).zip(secrets) {
-            keys.push(Arc::new(Ring { me, secret, all: all.clone() }));
+            keys.push(Arc::new(Ring {
+                me,
+                secret,
+                all: all.clone(),
+            }));
         }
-        let now = Now { tick: Tick(1_000_000), wall_us: 1_700_000_000_000_000 };
+        let now = Now {
+            tick: Tick(1_000_000),
+            wall_us: 1_700_000_000_000_000,
+        };
         let hosts = keys
             .iter()
             .map(|k| Host {
@@ -79,7 +99,13 @@ impl Cluster {
                 executed: Vec::new(),
             })
             .collect();
-        let mut cluster = Self { hosts, queue: VecDeque::new(), now, params, keys };
+        let mut cluster = Self {
+            hosts,
+            queue: VecDeque::new(),
+            now,
+            params,
+            keys,
+        };
         for member in 0..n {
             cluster.start(member);
         }
@@ -100,7 +126,9 @@ impl Cluster {
             replica.replay(decode_record(kind, payload.into()).unwrap(), &mut out);
         }
         for effect in out.drain(..) {
-            let Effect::Execute(e) = effect else { panic!("recovery only executes") };
+            let Effect::Execute(e) = effect else {
+                panic!("recovery only executes")
+            };
             self.hosts[index].executed.push((e.slot, e.batches));
         }
         replica.start(self.now, &mut out);
@@ -136,7 +164,9 @@ impl Cluster {
     fn apply(&mut self, member: MemberId, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Append { id, records, release, .. } => {
+                Effect::Append {
+                    id, records, release, ..
+                } => {
                     self.hosts[usize::from(member)].log.extend(records);
                     for outbound in release {
                         self.send(member, outbound);
@@ -147,7 +177,13 @@ impl Cluster {
                 Effect::Verify { job, .. } => self.step(member, Input::Verified { job, good: true }),
                 Effect::Execute(e) => {
                     self.hosts[usize::from(member)].executed.push((e.slot, e.batches));
-                    self.step(member, Input::Executed { slot: e.slot, state: None });
+                    self.step(
+                        member,
+                        Input::Executed {
+                            slot: e.slot,
+                            state: None,
+                        },
+                    );
                 }
                 Effect::StateRoot { .. } => {}
                 Effect::Serve { .. } => {}
@@ -158,7 +194,11 @@ impl Cluster {
 
     fn send(&mut self, from: MemberId, outbound: Outbound) {
         let view = self.hosts[usize::from(from)].replica.as_ref().map_or(0, Replica::view);
-        let frame = encode_envelope(&Envelope { epoch: 0, view, message: outbound.message });
+        let frame = encode_envelope(&Envelope {
+            epoch: 0,
+            view,
+            message: outbound.message,
+        });
         for to in 0..self.params.n {
             if to != from && (outbound.to == To::All || outbound.to == To::One(to)) {
                 self.queue.push_back((from, to, frame.clone()));
@@ -182,7 +222,10 @@ impl Cluster {
             self.now.tick = self.now.tick.plus(500);
             self.now.wall_us += 500;
             for member in 0..self.params.n {
-                let due = self.hosts[usize::from(member)].replica.as_ref().and_then(Replica::next_timeout);
+                let due = self.hosts[usize::from(member)]
+                    .replica
+                    .as_ref()
+                    .and_then(Replica::next_timeout);
                 if due.is_some_and(|d| d <= self.now.tick) {
                     self.step(member, Input::Timeout);
                 }
@@ -195,12 +238,22 @@ impl Cluster {
         let mut bundle = BundleBuilder::new(PublicKey([3; 32]), 1);
         bundle.push(number, b"payload").unwrap();
         let bytes = bundle.finish(|_| Signature([0; 64]), &DOMAIN);
-        self.step(member, Input::Bundle { bytes: bytes.into(), ops: 1 });
+        self.step(
+            member,
+            Input::Bundle {
+                bytes: bytes.into(),
+                ops: 1,
+            },
+        );
         self.step(member, Input::Idle);
     }
 
     fn batches(&self, member: MemberId) -> Vec<Digest> {
-        self.hosts[usize::from(member)].executed.iter().flat_map(|(_, b)| b.iter().map(|b| b.digest)).collect()
+        self.hosts[usize::from(member)]
+            .executed
+            .iter()
+            .flat_map(|(_, b)| b.iter().map(|b| b.digest))
+            .collect()
     }
 
     fn assert_equal(&self, count: usize) {
@@ -226,7 +279,11 @@ fn orders_what_every_lane_brings() {
         cluster.assert_equal(60);
         let status = cluster.hosts[0].replica.as_ref().unwrap().status();
         assert_eq!((status.view, status.counters.slow_commits), (0, 0), "n={n}");
-        assert_eq!(cluster.hosts[0].replica.as_ref().unwrap().next_timeout(), None, "an idle replica sets no timer");
+        assert_eq!(
+            cluster.hosts[0].replica.as_ref().unwrap().next_timeout(),
+            None,
+            "an idle replica sets no timer"
+        );
     }
 }
 
