@@ -51,6 +51,7 @@ impl Fetcher {
     pub(crate) fn want(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
         if let Some(want) = self.wants.get_mut(&digest) {
             want.candidates = want.candidates.union(&candidates);
+            want.lower_floor(&kind);
             if want.asked.is_none() {
                 want.due = want.due.min(due);
             }
@@ -146,6 +147,20 @@ impl Fetcher {
 }
 
 impl Want {
+    /// Somebody needs more of the same chain.
+    fn lower_floor(&mut self, needed: &Kind) {
+        match (&mut self.kind, needed) {
+            (Kind::Block { floor, .. }, Kind::Block { floor: lower, .. }) => *floor = (*floor).min(*lower),
+            (Kind::Batch { floor, .. }, Kind::Batch { floor: lower, .. }) => {
+                if *lower < *floor {
+                    *floor = *lower;
+                    self.reached = 0;
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn next_candidate(&self, connected: &MemberSet) -> Option<MemberId> {
         let likely: Vec<MemberId> = self.candidates.iter().filter(|m| connected.contains(*m)).collect();
         let pool = if likely.is_empty() || self.tries > 8 {

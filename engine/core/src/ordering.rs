@@ -397,7 +397,7 @@ impl Replica {
         let signed = node.signed.clone();
         let mut records = self.unlogged_ancestors(&signed.block.parent);
         records.push(Record::Vote(VoteRecord::Accept(Box::new(signed.clone()))));
-        let vote = self.safety.accept(digest, &signed.block);
+        let vote = self.safety.accept(digest, &signed.block, &self.chain);
         self.execution.logged(digest, signed.block.slot);
         self.change.voted(vote.vote.locked);
         let release = vec![Outbound {

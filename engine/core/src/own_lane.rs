@@ -67,6 +67,11 @@ impl OwnLane {
         self.skip_to = self.reserved;
     }
 
+    /// R-RESERVE: whether an own header of this height may leave before it is durable.
+    pub(crate) fn may_leave(&self, height: Height) -> bool {
+        height <= self.reserved
+    }
+
     fn next_height(&self) -> Height {
         self.last.0.max(self.skip_to) + 1
     }
@@ -148,7 +153,7 @@ impl Replica {
         let height = batch.head.header.height;
         let message = Message::Batch(batch.clone());
         let mut release = Vec::new();
-        if height <= self.own.reserved {
+        if self.own.may_leave(height) {
             self.send(To::All, message, out);
         } else {
             release.push(Outbound { to: To::All, message });

@@ -47,7 +47,7 @@ impl Replica {
                 self.chain.insert(digest, *signed, Tick::default(), true);
                 self.execution.logged(digest, block.slot);
                 if !forgets {
-                    self.safety.replay_accept(digest, &block);
+                    self.safety.replay_accept(digest, &block, &self.chain);
                 }
             }
             VoteRecord::Block(signed) => {
@@ -81,7 +81,9 @@ impl Replica {
         if let Some(vote) = self.safety.resign_vote() {
             self.stand_by(&vote, out);
         }
-        self.count_own_timeout(out);
+        if let Some(last) = self.safety.sent_timeout().map(|t| t.timeout.view) {
+            self.count_own_timeout(last, out);
+        }
         if self.leader() == self.me && !self.safety.timed_out(view) {
             // R-PROPOSE: after a restart it proposes nothing in this view; members treat it as a dead channel.
             self.suspect(Ground::Restarted, out);

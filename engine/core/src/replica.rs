@@ -28,7 +28,7 @@ use crate::votes::Books;
 pub(crate) enum Done {
     Stored { lane: MemberId, digest: Digest },
     Accepted(SignedVote),
-    TimedOut,
+    TimedOut(View),
     Entered(View),
     Reserved(Height),
     Nothing,
@@ -279,7 +279,7 @@ impl Replica {
             match done {
                 Done::Stored { lane, digest } => self.on_stored(lane, digest, out),
                 Done::Accepted(vote) => self.stand_by(&vote, out),
-                Done::TimedOut => self.count_own_timeout(out),
+                Done::TimedOut(view) => self.count_own_timeout(view, out),
                 Done::Entered(view) => {
                     self.entered_durable = self.entered_durable.max(view);
                     self.try_propose(out);

@@ -184,25 +184,34 @@ impl Safety {
 
     /// Accepts a block for which every rule was found to hold. The caller appends the acceptance with the vote in
     /// its release.
-    pub(crate) fn accept(&mut self, digest: Digest, block: &Block) -> SignedVote {
+    pub(crate) fn accept(&mut self, digest: Digest, block: &Block, chain: &Chain) -> SignedVote {
         assert_eq!(block.view, self.view);
         assert!(!self.timed_out(block.view), "no vote after a Timeout");
-        self.note_accepted(digest, block);
+        self.note_accepted(digest, block, chain);
         self.vote(Some((block.slot, digest)))
     }
 
-    fn note_accepted(&mut self, digest: Digest, block: &Block) {
+    fn note_accepted(&mut self, digest: Digest, block: &Block, chain: &Chain) {
         if self.bugs.report_last_view_only() {
             self.accepted.retain(|a| a.0 == block.view);
         }
         self.last = Some((block.slot, digest));
         self.accepted_in_view += 1;
         let entry = (block.view, block.slot, digest);
-        assert!(
-            self.accepted.last().is_none_or(|a| (a.0, a.1) < (entry.0, entry.1)),
-            "acceptances ascend"
-        );
-        self.accepted.push(entry);
+        // A Qc may have been made of others' votes before the data of its block came: then it passes this entry.
+        if self.reports(&entry, chain) {
+            assert!(
+                self.accepted.last().is_none_or(|a| (a.0, a.1) < (entry.0, entry.1)),
+                "acceptances ascend"
+            );
+            self.accepted.push(entry);
+        }
+    }
+
+    /// R-REPORT: listed is what lies above the highest Qc and, in its own view, on its branch.
+    fn reports(&self, (view, slot, digest): &Accepted, chain: &Chain) -> bool {
+        let at = self.high_qc.at;
+        (*view, *slot) > at.rank() && (*view != at.view || chain.extends(digest, &at.digest, at.slot))
     }
 
     fn vote(&mut self, voted: Option<(Slot, Digest)>) -> SignedVote {
@@ -241,10 +250,9 @@ impl Safety {
 
     /// R-REPORT: what the Qc passes goes, and in its own view what is not on its branch.
     fn prune_list(&mut self, chain: &Chain) {
-        let at = self.high_qc.at;
-        self.accepted.retain(|(view, slot, digest)| {
-            (*view, *slot) > at.rank() && (*view != at.view || chain.extends(digest, &at.digest, at.slot))
-        });
+        let mut list = core::mem::take(&mut self.accepted);
+        list.retain(|entry| self.reports(entry, chain));
+        self.accepted = list;
     }
 
     /// What a seeded bug does at a commit; a correct replica releases acceptances by Qc only.
@@ -303,9 +311,9 @@ impl Safety {
 
     // Recovery: the same changes without signing.
 
-    pub(crate) fn replay_accept(&mut self, digest: Digest, block: &Block) {
+    pub(crate) fn replay_accept(&mut self, digest: Digest, block: &Block, chain: &Chain) {
         assert_eq!(block.view, self.view, "an acceptance is logged in its view");
-        self.note_accepted(digest, block);
+        self.note_accepted(digest, block, chain);
     }
 
     pub(crate) fn replay_timeout(&mut self, timeout: SignedTimeout) {

@@ -114,7 +114,16 @@ impl Replica {
         out: &mut Outbox,
     ) {
         let state = &self.lanes[usize::from(lane)];
-        let digests = state.chain_to_serve(tip, floor, MAX_BATCHES_PER_ANSWER);
+        let mut digests = state.chain_to_serve(tip, floor, MAX_BATCHES_PER_ANSWER);
+        if lane == self.me {
+            let may_leave = |d: &Digest| {
+                state
+                    .get(d)
+                    .is_none_or(|s| s.durable || self.own.may_leave(s.header().height))
+            };
+            let until = digests.iter().position(|d| !may_leave(d)).unwrap_or(digests.len());
+            digests.truncate(until);
+        }
         if digests.is_empty() {
             self.send(To::One(from), Message::NotHeld { digest: tip.1 }, out);
             return;

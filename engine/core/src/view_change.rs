@@ -286,11 +286,13 @@ impl Replica {
             message: Message::Timeout(Box::new(signed)),
         }];
         self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtt_us()));
-        self.append(vec![record], release, true, Done::TimedOut, out);
+        let view = self.safety.view();
+        self.append(vec![record], release, true, Done::TimedOut(view), out);
     }
 
-    pub(crate) fn count_own_timeout(&mut self, out: &mut Outbox) {
-        if let Some(own) = self.safety.sent_timeout().cloned() {
+    /// The own Timeout of this view is durable. A newer one may be on its way to the disk already: it does not count.
+    pub(crate) fn count_own_timeout(&mut self, view: View, out: &mut Outbox) {
+        if let Some(own) = self.safety.sent_timeout().filter(|t| t.timeout.view == view).cloned() {
             self.change.timeouts[usize::from(self.me)] = Some(own);
             self.try_certificate(out);
         }
