@@ -1,0 +1,129 @@
+//! The replica's two doors, opened with the limits of its configuration.
+
+use std::net::SocketAddr;
+
+use trireme_config::{Clients, Cluster, Congestion, ReplicaConfig, ReplicaKeys};
+use trireme_core::reply::MAX_FROM_REPLICA_BYTES;
+use trireme_core::wire::MAX_FRAME_BYTES;
+use trireme_transport::{BindError, ClientListener, Identity, PeerAddress, PeerEndpoint, TransportConfig, Trust};
+
+use crate::error::ReplicaError;
+
+/// Loopback carries datagrams of any length; with long ones, packets cost a fraction.
+const LOOPBACK_MTU: u16 = 8_952;
+/// Votes, blocks, acks: far shorter than batches.
+const MAX_CONTROL_FRAME_BYTES: usize = 4 << 20;
+
+/// Opens the door for members. Inside the runtime of its thread.
+pub(crate) fn peer_endpoint(
+    cluster: &Cluster,
+    config: &ReplicaConfig,
+    keys: &ReplicaKeys,
+) -> Result<PeerEndpoint, ReplicaError> {
+    let peers = (0..).zip(&cluster.members).map(|(index, member)| PeerAddress {
+        index,
+        tls_public: member.tls_key,
+        addr: member.peer_address,
+    });
+    let transport = peer_transport(cluster, config);
+    identity(keys)
+        .and_then(|identity| {
+            PeerEndpoint::bind(
+                config.peer_listen,
+                identity,
+                transport,
+                peers.collect(),
+                u32::from(config.member),
+            )
+        })
+        .map_err(|error| ReplicaError::bind("peer", error))
+}
+
+/// Opens the door for clients. Inside the runtime of its thread.
+pub(crate) fn client_listener(
+    cluster: &Cluster,
+    config: &ReplicaConfig,
+    keys: &ReplicaKeys,
+) -> Result<ClientListener, ReplicaError> {
+    let trust = match &cluster.clients {
+        Clients::Open => Trust::Open,
+        Clients::Known(clients) => Trust::Pinned((0..).zip(clients).map(|(index, c)| (c.tls_key, index)).collect()),
+    };
+    identity(keys)
+        .and_then(|identity| {
+            ClientListener::bind(config.client_listen, identity, client_transport(cluster, config), trust)
+        })
+        .map_err(|error| ReplicaError::bind("client", error))
+}
+
+fn identity(keys: &ReplicaKeys) -> Result<Identity, BindError> {
+    Ok(Identity::from_seed(&keys.tls.seed())?)
+}
+
+fn peer_transport(cluster: &Cluster, config: &ReplicaConfig) -> TransportConfig {
+    let budget = &config.peers;
+    let mut transport = TransportConfig {
+        cluster: cluster.fingerprint().0,
+        max_control_frame_bytes: MAX_CONTROL_FRAME_BYTES,
+        max_bulk_frame_bytes: MAX_FRAME_BYTES,
+        handshake_timeout_ms: budget.handshake_timeout_ms,
+        idle_timeout_ms: clamp_u32(budget.idle_timeout_ms),
+        keep_alive_ms: budget.keep_alive_ms,
+        peer_outbound_control_bytes: clamp_usize(budget.queue_bytes).max(MAX_CONTROL_FRAME_BYTES),
+        peer_outbound_bulk_bytes: clamp_usize(budget.queue_bytes).max(MAX_FRAME_BYTES),
+        outbound_frames: budget.queue_frames as usize,
+        congestion: match budget.congestion {
+            Congestion::Cubic => trireme_transport::Congestion::Cubic,
+            Congestion::Bbr => trireme_transport::Congestion::Bbr,
+            Congestion::Newreno => trireme_transport::Congestion::NewReno,
+        },
+        ..TransportConfig::default()
+    };
+    let streams = clamp_u32(transport.bulk_streams as u64 + 1);
+    transport.peer_stream_window_bytes = budget
+        .stream_receive_window_bytes
+        .min(budget.receive_window_bytes / streams)
+        .max(65_536);
+    use_loopback(&mut transport, cluster.members.iter().map(|member| member.peer_address));
+    transport
+}
+
+fn client_transport(cluster: &Cluster, config: &ReplicaConfig) -> TransportConfig {
+    let budget = &config.clients;
+    let idle_timeout_ms = clamp_u32(budget.idle_timeout_ms);
+    let mut transport = TransportConfig {
+        cluster: cluster.fingerprint().0,
+        max_client_frame_bytes: MAX_FROM_REPLICA_BYTES,
+        max_clients: budget.max_connections as usize,
+        max_connections_per_key: budget.connections_per_key as usize,
+        max_incoming: (budget.max_incoming as usize).max(2),
+        idle_timeout_ms,
+        keep_alive_ms: u64::from(idle_timeout_ms / 4).clamp(1, 5_000),
+        client_stream_window_bytes: budget.receive_window_bytes,
+        client_inbound_bytes: budget.receive_window_bytes as usize,
+        client_outbound_bytes: clamp_usize(budget.reply_queue_bytes).max(MAX_FROM_REPLICA_BYTES),
+        outbound_frames: budget.reply_queue_frames as usize,
+        ..TransportConfig::default()
+    };
+    use_loopback(
+        &mut transport,
+        cluster.members.iter().map(|member| member.client_address),
+    );
+    transport
+}
+
+/// Where all addresses are this machine's own, nothing has to be found out about the path.
+fn use_loopback(transport: &mut TransportConfig, mut addresses: impl Iterator<Item = SocketAddr>) {
+    if addresses.all(|address| address.ip().is_loopback()) {
+        transport.mtu_lower_bound = LOOPBACK_MTU;
+        transport.mtu_upper_bound = LOOPBACK_MTU;
+    }
+}
+
+fn clamp_u32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn clamp_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,114 @@
+//! The members' keys: what a replica signs and checks member signatures with.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use trireme_config::{Cluster, ReplicaKeys};
+use trireme_core::MemberId;
+use trireme_core::types::Keys;
+use trireme_crypto::{Digest, Domain, SecretKey, Signature, Signed, VerifyingKey, invalid_in_batch};
+
+use crate::error::ReplicaError;
+
+/// Ed25519 keys of a cluster's members, decompressed once, and the own secret. Counts what it does.
+#[derive(Debug)]
+pub struct MemberKeys {
+    me: MemberId,
+    domain: Domain,
+    secret: SecretKey,
+    members: Vec<VerifyingKey>,
+    made: AtomicU64,
+    verified: AtomicU64,
+    equations: AtomicU64,
+}
+
+impl MemberKeys {
+    /// The keys of member `me`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError`]: no such member, a key file that is not this member's, an unusable key in the cluster file.
+    pub fn new(cluster: &Cluster, me: MemberId, keys: &ReplicaKeys) -> Result<Self, ReplicaError> {
+        let members = cluster.members.len();
+        let entry = cluster
+            .members
+            .get(usize::from(me))
+            .ok_or(ReplicaError::NoSuchMember { member: me, members })?;
+        same_key("vote", me, &entry.vote_key.0, &keys.vote.public().0)?;
+        same_key("tls", me, &entry.tls_key, &keys.tls.public().0)?;
+        let decompress = |(member, entry): (MemberId, &trireme_config::MemberEntry)| {
+            VerifyingKey::from_public(&entry.vote_key).map_err(|error| ReplicaError::BadMemberKey {
+                member,
+                why: error.to_string(),
+            })
+        };
+        Ok(Self {
+            me,
+            domain: cluster.domain(),
+            secret: keys.vote.clone(),
+            members: (0..).zip(&cluster.members).map(decompress).collect::<Result<_, _>>()?,
+            made: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            equations: AtomicU64::new(0),
+        })
+    }
+
+    /// Signatures made, signatures verified, equations they were verified in.
+    pub fn counts(&self) -> [u64; 3] {
+        [&self.made, &self.verified, &self.equations].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+fn same_key(which: &'static str, member: MemberId, expected: &[u8; 32], found: &[u8; 32]) -> Result<(), ReplicaError> {
+    if expected == found {
+        return Ok(());
+    }
+    let hex = |key: &[u8; 32]| Digest(*key).to_string();
+    Err(ReplicaError::WrongKey {
+        which,
+        member,
+        expected: hex(expected),
+        found: hex(found),
+    })
+}
+
+impl Keys for MemberKeys {
+    fn me(&self) -> MemberId {
+        self.me
+    }
+
+    fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    fn sign(&self, statement: &Digest) -> Signature {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        self.secret.sign(statement)
+    }
+
+    fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
+        self.verified.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        self.equations.fetch_add(1, Ordering::Relaxed);
+        let mut unknown = Vec::new();
+        let mut known = Vec::with_capacity(entries.len());
+        let mut items = Vec::with_capacity(entries.len());
+        for (index, (member, message, signature)) in entries.iter().enumerate() {
+            match self.members.get(usize::from(*member)) {
+                Some(key) => {
+                    known.push(index);
+                    items.push(Signed {
+                        key,
+                        message,
+                        signature,
+                    });
+                }
+                None => unknown.push(index),
+            }
+        }
+        let mut invalid: Vec<usize> = invalid_in_batch(&items).into_iter().map(|item| known[item]).collect();
+        if !unknown.is_empty() {
+            invalid.append(&mut unknown);
+            invalid.sort_unstable();
+        }
+        invalid
+    }
+}

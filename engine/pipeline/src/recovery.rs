@@ -1,0 +1,144 @@
+//! From the log back to a replica: every record in order into the core, every committed slot into the application.
+
+use std::path::{Path, PathBuf};
+
+use trireme_config::{Cluster, DeviceKind, Durability, FlushKind, ReplicaConfig};
+use trireme_core::api::Effect;
+use trireme_core::wire::decode_record;
+use trireme_core::{MemberId, Outbox, Replica};
+use trireme_crypto::{Digest, context, hash_parts};
+use trireme_log::{DeviceChoice, FlushMethod, Log, LogConfig, Opening};
+
+use crate::error::ReplicaError;
+use crate::execute::Machine;
+use crate::gate::Gate;
+
+/// What recovery gives.
+pub(crate) struct Recovered {
+    pub(crate) log: Log,
+}
+
+/// The log's settings for this member.
+pub(crate) fn log_config(cluster: &Cluster, config: &ReplicaConfig) -> LogConfig {
+    let mut log = LogConfig::new(config.data_dir.clone(), fingerprint(cluster, config.member).0);
+    log.segment_bytes = config.log.segment_bytes;
+    log.max_log_bytes = config.log.max_log_bytes;
+    log.max_record_bytes = config.log.max_record_bytes;
+    log.buffer_bytes = config.log.buffer_bytes as usize;
+    log.in_flight = config.log.flushes_in_flight;
+    log.durability = match config.durability {
+        Durability::Sync => trireme_log::Durability::Sync,
+        Durability::Async => trireme_log::Durability::Async,
+        Durability::None => trireme_log::Durability::None,
+    };
+    log.device = match config.device {
+        DeviceKind::Auto => DeviceChoice::Auto,
+        DeviceKind::IoUring => DeviceChoice::IoUring,
+        DeviceKind::Plain => DeviceChoice::Plain,
+    };
+    log.flush = match config.flush {
+        FlushKind::Linked => FlushMethod::Linked,
+        FlushKind::Dsync => FlushMethod::Dsync,
+    };
+    log
+}
+
+/// A log belongs to one member of one cluster.
+fn fingerprint(cluster: &Cluster, member: MemberId) -> Digest {
+    hash_parts(
+        context::CLUSTER,
+        &[b"log     ", &cluster.fingerprint().0, &member.to_le_bytes()],
+    )
+}
+
+/// Opens the log and replays it. Blocks as long as that takes and tells how far it is. Nothing comes of it if the
+/// replica is told to stop meanwhile: the log is as it was.
+pub(crate) fn recover(
+    config: LogConfig,
+    gate: &Gate,
+    replica: &mut Replica,
+    machine: &mut Machine,
+) -> Result<Option<Recovered>, ReplicaError> {
+    let dir = config.dir.clone();
+    let mut replay = Replay {
+        dir,
+        replica,
+        machine,
+        out: Outbox::new(),
+        records: 0,
+        percent: 0,
+    };
+    let mut opening = Log::open(config)?;
+    while let Some(record) = opening.next() {
+        replay.record(record?)?;
+        replay.tell_progress(&opening);
+        if gate.stopping() {
+            return Ok(None);
+        }
+    }
+    let Replay {
+        records,
+        machine,
+        replica,
+        ..
+    } = replay;
+    let log = opening.finish()?;
+    for note in log.notes() {
+        tracing::warn!("log: {note}");
+    }
+    if records > 0 {
+        let (view, committed, executed) = (replica.view(), replica.committed(), machine.executed());
+        tracing::info!(records, view, committed, executed, "recovered from the log");
+    }
+    Ok(Some(Recovered { log }))
+}
+
+struct Replay<'a> {
+    dir: PathBuf,
+    replica: &'a mut Replica,
+    machine: &'a mut Machine,
+    out: Outbox,
+    records: u64,
+    percent: u64,
+}
+
+impl Replay<'_> {
+    fn record(&mut self, found: trireme_log::Recovered) -> Result<(), ReplicaError> {
+        if self.records == 0 {
+            self.machine.replay();
+        }
+        self.records += 1;
+        let (sequence, kind) = (found.sequence, found.kind);
+        let record = decode_record(kind, found.payload)
+            .map_err(|reject| unreadable(&self.dir, sequence, kind, reject.name()))?;
+        self.replica.replay(record, &mut self.out);
+        for effect in self.out.drain(..) {
+            match effect {
+                Effect::Execute(execution) => {
+                    self.machine.execute(&execution);
+                }
+                other => panic!("a replay only executes, not {other:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_progress(&mut self, opening: &Opening) {
+        let (read, total) = opening.progress();
+        let percent = (read * 100).checked_div(total).unwrap_or(100);
+        if percent >= self.percent + 10 {
+            self.percent = percent;
+            let executed = self.machine.executed();
+            tracing::info!(percent, records = self.records, executed, "recovering from the log");
+        }
+    }
+}
+
+fn unreadable(dir: &Path, sequence: u64, kind: u8, why: &str) -> ReplicaError {
+    ReplicaError::Record {
+        dir: dir.to_path_buf(),
+        sequence,
+        kind,
+        why: why.to_owned(),
+    }
+}

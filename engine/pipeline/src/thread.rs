@@ -1,0 +1,228 @@
+//! One thread of a replica: opens what its stages need, takes part in the recovery, runs, winds up.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use tokio::runtime::{Builder, Runtime};
+use trireme_config::{AppKind, ClientAuth, Clients, Cluster, ReplicaConfig, ReplicaKeys};
+use trireme_core::Replica;
+use trireme_state::{Application, ClientRegistry, Executor, Null, kv::Kv};
+use trireme_transport::{ClientListener, PeerEndpoint};
+
+use crate::endpoints::{client_listener, peer_endpoint};
+use crate::error::ReplicaError;
+use crate::execute::{Execute, Machine, Observer};
+use crate::ingress::{Ingress, IngressShared};
+use crate::keys::MemberKeys;
+use crate::log::{LogLimits, LogStage};
+use crate::order::Order;
+use crate::peers::Peers;
+use crate::recovery::{Recovered, log_config, recover};
+use crate::run_loop::{RunLoop, Shared};
+use crate::stage::Work;
+use crate::verify::Verify;
+use crate::wiring::Ends;
+
+/// Tasks that a runtime runs before it looks at its sockets again.
+const EVENT_INTERVAL: u32 = 31;
+
+/// What all threads of a replica are built from.
+pub(crate) struct Blueprint {
+    pub(crate) cluster: Cluster,
+    pub(crate) config: ReplicaConfig,
+    pub(crate) keys: ReplicaKeys,
+    pub(crate) members: Arc<MemberKeys>,
+    pub(crate) shared: Shared,
+}
+
+/// What one thread is built from.
+pub(crate) struct Seed {
+    pub(crate) thread: usize,
+    pub(crate) core: Option<usize>,
+    pub(crate) ends: Vec<Ends>,
+    /// Present on the thread of the log, which recovers for all.
+    pub(crate) recovery: Option<Recovery>,
+    pub(crate) replica: Option<mpsc::Receiver<Replica>>,
+    pub(crate) machine: Option<mpsc::Receiver<Machine>>,
+}
+
+/// Where the recovered parts go.
+pub(crate) struct Recovery {
+    pub(crate) observer: Box<dyn Observer + Send>,
+    pub(crate) replica: mpsc::SyncSender<Replica>,
+    pub(crate) machine: mpsc::SyncSender<Machine>,
+}
+
+/// The parts of a thread that exist before its stages do.
+#[derive(Default)]
+struct Opened {
+    listener: Option<ClientListener>,
+    endpoint: Option<PeerEndpoint>,
+    recovered: Option<Recovered>,
+}
+
+/// Runs a thread from its seed to its end; `ready` is called when its stages begin to run.
+pub(crate) fn run(blueprint: &Blueprint, seed: Seed, ready: impl FnOnce()) -> Result<(), ReplicaError> {
+    if let Some(core) = seed.core {
+        pin(core);
+    }
+    let runtime = runtime()?;
+    let guard = runtime.enter();
+    let thread = seed.thread;
+    let Some(stages) = build(blueprint, seed)? else {
+        return Ok(()); // Stopped, or another thread failed, before the recovery was done.
+    };
+    drop(guard);
+    let mut run_loop = RunLoop::new(blueprint.shared.clone(), thread, stages);
+    ready();
+    runtime.block_on(async {
+        run_loop.run().await?;
+        run_loop.finish().await
+    })
+}
+
+fn runtime() -> Result<Runtime, ReplicaError> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(EVENT_INTERVAL)
+        .build()
+        .map_err(ReplicaError::system("start the runtime of a thread"))
+}
+
+/// Pins the calling thread; a core that does not exist is worth a warning, not a failure.
+fn pin(core: usize) {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        tracing::warn!(core, "this thread could not be pinned; the kernel places it");
+    }
+}
+
+/// Opens the doors first, so that a port in use is noticed before a long recovery; then recovers, or waits for it.
+fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>, ReplicaError> {
+    let Blueprint {
+        cluster, config, keys, ..
+    } = blueprint;
+    let mut opened = Opened::default();
+    for ends in &seed.ends {
+        match ends {
+            Ends::Ingress(_) => opened.listener = Some(client_listener(cluster, config, keys)?),
+            Ends::Peers(_) => opened.endpoint = Some(peer_endpoint(cluster, config, keys)?),
+            _ => {}
+        }
+    }
+    if let Some(recovery) = seed.recovery {
+        opened.recovered = recover_all(blueprint, recovery)?;
+        if opened.recovered.is_none() {
+            return Ok(None);
+        }
+    }
+    let (Ok(mut replica), Ok(mut machine)) = (part(seed.replica), part(seed.machine)) else {
+        return Ok(None);
+    };
+    let mut stages = Vec::new();
+    for ends in seed.ends {
+        stages.push(stage(
+            blueprint,
+            seed.thread,
+            ends,
+            &mut opened,
+            &mut replica,
+            &mut machine,
+        )?);
+    }
+    Ok(Some(stages))
+}
+
+/// A recovered part, if this thread needs it.
+fn part<T>(channel: Option<mpsc::Receiver<T>>) -> Result<Option<T>, mpsc::RecvError> {
+    channel.map(|channel| channel.recv()).transpose()
+}
+
+fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recovered>, ReplicaError> {
+    let Blueprint {
+        cluster,
+        config,
+        members,
+        shared,
+        ..
+    } = blueprint;
+    let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
+    let mut machine = Machine::new(executor(cluster), recovery.observer);
+    let recovered = recover(log_config(cluster, config), &shared.gate, &mut replica, &mut machine)?;
+    if recovered.is_none() {
+        return Ok(None);
+    }
+    // A receiver that is gone belongs to a thread that failed; it says so itself.
+    let _ = recovery.replica.send(replica);
+    let _ = recovery.machine.send(machine);
+    Ok(recovered)
+}
+
+fn executor(cluster: &Cluster) -> Executor {
+    let app: Box<dyn Application> = match cluster.app {
+        AppKind::Kv => Box::new(Kv::new()),
+        AppKind::Null => Box::new(Null::new()),
+    };
+    let registry = match &cluster.clients {
+        Clients::Open => ClientRegistry::Open,
+        Clients::Known(clients) => ClientRegistry::Known(clients.iter().map(|client| client.key).collect()),
+    };
+    Executor::new(app, registry, &cluster.params)
+}
+
+fn stage(
+    blueprint: &Blueprint,
+    thread: usize,
+    ends: Ends,
+    opened: &mut Opened,
+    replica: &mut Option<Replica>,
+    machine: &mut Option<Machine>,
+) -> Result<Box<dyn Work>, ReplicaError> {
+    let Blueprint {
+        cluster,
+        config,
+        members,
+        shared,
+        ..
+    } = blueprint;
+    let domain = cluster.domain();
+    Ok(match ends {
+        Ends::Ingress(links) => {
+            let listener = opened.listener.take().expect("opened with its stage");
+            let Shared {
+                threads, board, gate, ..
+            } = shared.clone();
+            Box::new(Ingress::new(
+                listener,
+                cluster,
+                &config.clients,
+                links,
+                IngressShared {
+                    gate,
+                    board,
+                    threads,
+                    thread,
+                },
+            ))
+        }
+        Ends::Verify(links) => Box::new(Verify::new(links, domain, cluster.client_auth == ClientAuth::Signed)),
+        Ends::Peers(links) => {
+            let endpoint = opened.endpoint.take().expect("opened with its stage");
+            let context =
+                trireme_core::check::CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
+            Box::new(Peers::new(endpoint, links, context, config.member))
+        }
+        Ends::Order(links) => {
+            let replica = replica.take().expect("received for its stage");
+            let (gate, clock) = (shared.gate.clone(), shared.clock);
+            Box::new(Order::new(replica, members.clone(), domain, links, gate, clock))
+        }
+        Ends::Log(links) => {
+            let log = opened.recovered.take().expect("recovered with its stage").log;
+            let settings = log_config(cluster, config);
+            let limits = LogLimits::new(settings.max_log_bytes, settings.max_keys);
+            Box::new(LogStage::new(log, links, shared.gate.clone(), domain.epoch, limits)?)
+        }
+        Ends::Execute(links) => Box::new(Execute::new(machine.take().expect("received for its stage"), links)),
+    })
+}

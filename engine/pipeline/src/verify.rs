@@ -1,0 +1,495 @@
+//! The verify stage: client signatures, of own bundles and of other lanes' bodies, in batch equations (R-SIG).
+//!
+//! Everything that waits goes into one equation, up to a bound that keeps a poll short: bodies that a block waits for,
+//! then other bodies (long ones in parts), and beside them own bundles, so that neither starves the other.
+
+use serde_json::{Map, Value, json};
+use trireme_core::request::{Body, BundleRef};
+use trireme_crypto::{Digest, Domain, Signature, Signed, VerifyingKey, invalid_in_batch};
+
+use crate::error::ReplicaError;
+use crate::items::{BadSignature, BodyJob, CheckedBundle, OwnBundle, Verdict};
+use crate::key_cache::KeyCache;
+use crate::link::{Receiver, Sender};
+use crate::stage::{Finish, Turn, Work, entries, nothing_to_finish};
+use crate::topology::Stage;
+
+/// Signatures of one kind (bodies, own bundles) in one equation: beyond it a signature gets hardly cheaper, and a poll
+/// of both kinds stays below 3 ms.
+const PART: usize = 256;
+/// Client keys held decompressed, twice over, 200 bytes each.
+const KEYS: usize = 65_536;
+
+/// The links of the stage.
+pub(crate) struct VerifyLinks {
+    pub(crate) own: Receiver<OwnBundle>,
+    pub(crate) bodies: Receiver<BodyJob>,
+    pub(crate) urgent: Receiver<BodyJob>,
+    pub(crate) refusals: Sender<BadSignature>,
+    pub(crate) checked: Sender<CheckedBundle>,
+    pub(crate) verdicts: Sender<Verdict>,
+}
+
+/// See the module's text.
+pub(crate) struct Verify {
+    links: VerifyLinks,
+    domain: Domain,
+    /// Whether signatures are checked at all.
+    signed: bool,
+    keys: KeyCache,
+    equation: Vec<Item>,
+    own: Vec<OwnBundle>,
+    bodies: Vec<Progress>,
+    /// A body whose signatures did not all fit the last equation.
+    unfinished: Option<Progress>,
+    counts: Counts,
+}
+
+/// One signature of the equation.
+struct Item {
+    key: VerifyingKey,
+    statement: Digest,
+    signature: Signature,
+    owner: Owner,
+}
+
+/// Whose signature it is: an index into `own` or `bodies`.
+#[derive(Clone, Copy)]
+enum Owner {
+    Own(usize),
+    Body(usize),
+}
+
+/// A body in work.
+struct Progress {
+    job: BodyJob,
+    /// Bundles whose signature was looked at.
+    done: usize,
+    bundles: usize,
+    good: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    signatures: u64,
+    equations: u64,
+    bad: u64,
+    own: u64,
+    bodies: u64,
+}
+
+impl Verify {
+    pub(crate) fn new(links: VerifyLinks, domain: Domain, signed: bool) -> Self {
+        Self {
+            links,
+            domain,
+            signed,
+            keys: KeyCache::new(KEYS),
+            equation: Vec::with_capacity(2 * PART),
+            own: Vec::with_capacity(PART),
+            bodies: Vec::new(),
+            unfinished: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Puts up to [`PART`] signatures of bodies into the equation.
+    fn gather_bodies(&mut self) {
+        while self.equation.len() < PART && self.bodies.len() < PART {
+            let next = match self.unfinished.take() {
+                Some(progress) => progress,
+                None => match self.next_body() {
+                    Some(job) => Progress::start(job),
+                    None => return,
+                },
+            };
+            self.gather_body(next);
+        }
+    }
+
+    /// The next body to work on; none while its verdict would have no place.
+    fn next_body(&mut self) -> Option<BodyJob> {
+        if self.links.verdicts.places() <= self.bodies.len() {
+            return None;
+        }
+        self.links.urgent.pop().or_else(|| self.links.bodies.pop())
+    }
+
+    fn gather_body(&mut self, mut progress: Progress) {
+        let owner = Owner::Body(self.bodies.len());
+        if progress.good && self.signed {
+            let body = Body::parse(&progress.job.body).expect("parsed when it was started");
+            let room = PART - self.equation.len();
+            for bundle in body.bundles().skip(progress.done).take(room) {
+                progress.done += 1;
+                if !gather(&mut self.equation, &mut self.keys, &self.domain, &bundle, owner) {
+                    progress.good = false;
+                    break;
+                }
+            }
+        } else {
+            progress.done = progress.bundles;
+        }
+        self.bodies.push(progress);
+    }
+
+    /// Takes up to [`PART`] own bundles, while their ways on have room.
+    fn gather_own(&mut self, budget: usize) {
+        while self.own.len() < PART.min(budget)
+            && self.links.checked.room()
+            && self.links.checked.places() > self.own.len()
+            && self.links.refusals.room()
+            && self.links.refusals.places() > self.own.len()
+        {
+            let Some(own) = self.links.own.pop() else { return };
+            if self.signed {
+                let bundle = BundleRef::parse(&own.bytes).expect("the ingress stage has parsed it");
+                let owner = Owner::Own(self.own.len());
+                if !gather(&mut self.equation, &mut self.keys, &self.domain, &bundle, owner) {
+                    self.refuse(own);
+                    continue;
+                }
+            }
+            self.own.push(own);
+        }
+    }
+
+    fn refuse(&mut self, own: OwnBundle) {
+        self.counts.bad += 1;
+        self.links.refusals.push(
+            own.bytes.len(),
+            BadSignature {
+                conn: own.conn,
+                bytes: own.bytes,
+            },
+        );
+    }
+
+    /// Checks the equation; the own bundles whose signature is bad, ascending. Bad bodies are marked.
+    fn solve(&mut self) -> Vec<usize> {
+        if self.equation.is_empty() {
+            return Vec::new();
+        }
+        let signed: Vec<Signed<'_>> = self
+            .equation
+            .iter()
+            .map(|item| Signed {
+                key: &item.key,
+                message: &item.statement,
+                signature: &item.signature,
+            })
+            .collect();
+        let invalid = invalid_in_batch(&signed);
+        self.counts.signatures += signed.len() as u64;
+        self.counts.equations += 1;
+        let mut bad_own = Vec::new();
+        for index in invalid {
+            match self.equation[index].owner {
+                Owner::Own(own) => bad_own.push(own),
+                Owner::Body(body) => self.bodies[body].good = false,
+            }
+        }
+        self.equation.clear();
+        bad_own
+    }
+
+    fn deliver_bodies(&mut self) {
+        for progress in self.bodies.drain(..) {
+            if progress.good && progress.done < progress.bundles {
+                assert!(
+                    self.unfinished.is_none(),
+                    "only the last body of an equation can be cut"
+                );
+                self.unfinished = Some(progress);
+            } else {
+                self.counts.bodies += 1;
+                self.counts.bad += u64::from(!progress.good);
+                self.links.verdicts.push(
+                    0,
+                    Verdict {
+                        job: progress.job.job,
+                        good: progress.good,
+                    },
+                );
+            }
+        }
+    }
+
+    fn deliver_own(&mut self, bad: &[usize]) {
+        let mut bad = bad.iter().peekable();
+        let own: Vec<OwnBundle> = self.own.drain(..).collect();
+        for (index, bundle) in own.into_iter().enumerate() {
+            if bad.next_if(|bad| **bad == index).is_some() {
+                self.refuse(bundle);
+                continue;
+            }
+            self.counts.own += 1;
+            let OwnBundle { bytes, ops, permit, .. } = bundle;
+            self.links
+                .checked
+                .push(bytes.len(), CheckedBundle { bytes, ops, permit });
+        }
+    }
+}
+
+impl Progress {
+    fn start(job: BodyJob) -> Self {
+        match Body::parse(&job.body) {
+            Ok(body) if body.ops() == job.ops => {
+                let bundles = body.len() as usize;
+                Self {
+                    job,
+                    done: 0,
+                    bundles,
+                    good: true,
+                }
+            }
+            _ => Self {
+                job,
+                done: 0,
+                bundles: 0,
+                good: false,
+            },
+        }
+    }
+}
+
+/// Adds a bundle's signature to the equation; false if its client's key is no key.
+fn gather(
+    equation: &mut Vec<Item>,
+    keys: &mut KeyCache,
+    domain: &Domain,
+    bundle: &BundleRef<'_>,
+    owner: Owner,
+) -> bool {
+    let Some(key) = keys.get(bundle.client()) else {
+        return false;
+    };
+    equation.push(Item {
+        key,
+        statement: bundle.statement(domain),
+        signature: bundle.signature(),
+        owner,
+    });
+    true
+}
+
+impl Work for Verify {
+    fn stage(&self) -> Stage {
+        Stage::Verify
+    }
+
+    fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
+        self.gather_bodies();
+        let before = self.counts.bad;
+        self.gather_own(turn.budget);
+        let progress = !self.bodies.is_empty() || !self.own.is_empty() || self.counts.bad != before;
+        let bad_own = self.solve();
+        self.deliver_bodies();
+        self.deliver_own(&bad_own);
+        Ok(progress)
+    }
+
+    fn status(&mut self) -> Map<String, Value> {
+        entries(json!({ "client_signatures": {
+            "verified": self.counts.signatures,
+            "equations": self.counts.equations,
+            "bad": self.counts.bad,
+            "own_bundles": self.counts.own,
+            "bodies": self.counts.bodies,
+        }}))
+    }
+
+    fn finish(self: Box<Self>) -> Finish {
+        nothing_to_finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Intake, Permit};
+    use crate::link::link;
+    use crate::signal::Threads;
+    use crate::topology::{BODIES, CHECKED_BUNDLES, OWN_BUNDLES, REFUSALS, URGENT_BODIES, VERDICTS};
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Waker};
+    use trireme_core::Now;
+    use trireme_core::request::{BundleBuilder, body};
+    use trireme_crypto::SecretKey;
+    use trireme_transport::ConnId;
+
+    const DOMAIN: Domain = Domain {
+        cluster_id: Digest([7; 32]),
+        epoch: 0,
+    };
+
+    struct Bench {
+        verify: Verify,
+        own: Sender<OwnBundle>,
+        bodies: Sender<BodyJob>,
+        urgent: Sender<BodyJob>,
+        refusals: Receiver<BadSignature>,
+        checked: Receiver<CheckedBundle>,
+        verdicts: Receiver<Verdict>,
+        intake: Arc<Intake>,
+    }
+
+    impl Bench {
+        fn new(signed: bool) -> Self {
+            let threads = Threads::new(1);
+            let (own, own_out) = link(&OWN_BUNDLES, &threads, 0, 0);
+            let (bodies, bodies_out) = link(&BODIES, &threads, 0, 0);
+            let (urgent, urgent_out) = link(&URGENT_BODIES, &threads, 0, 0);
+            let (refusals_in, refusals) = link(&REFUSALS, &threads, 0, 0);
+            let (checked_in, checked) = link(&CHECKED_BUNDLES, &threads, 0, 0);
+            let (verdicts_in, verdicts) = link(&VERDICTS, &threads, 0, 0);
+            let links = VerifyLinks {
+                own: own_out,
+                bodies: bodies_out,
+                urgent: urgent_out,
+                refusals: refusals_in,
+                checked: checked_in,
+                verdicts: verdicts_in,
+            };
+            let intake = Intake::new(&Arc::new(AtomicUsize::new(0)), &threads, 0);
+            let verify = Verify::new(links, DOMAIN, signed);
+            Self {
+                verify,
+                own,
+                bodies,
+                urgent,
+                refusals,
+                checked,
+                verdicts,
+                intake,
+            }
+        }
+
+        fn poll(&mut self) -> bool {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut turn = Turn {
+                now: Now::default(),
+                budget: 1_000,
+                quiet: false,
+                cx: &mut cx,
+            };
+            self.verify.poll(&mut turn).unwrap()
+        }
+
+        fn push_own(&mut self, bytes: Vec<u8>) {
+            let permit = Permit::new(&self.intake, bytes.len());
+            self.own.push(
+                bytes.len(),
+                OwnBundle {
+                    bytes: bytes.into(),
+                    ops: 1,
+                    conn: ConnId(1),
+                    permit,
+                },
+            );
+        }
+    }
+
+    fn bundle(client: u8, number: u64, good: bool) -> Vec<u8> {
+        let key = SecretKey::from_seed([client; 32]);
+        let mut builder = BundleBuilder::new(key.public(), 0);
+        builder.push(number, b"payload").unwrap();
+        let mut bytes = builder.finish(|statement| key.sign(statement), &DOMAIN);
+        if !good {
+            let last = bytes.len() - 40;
+            bytes[last] ^= 1;
+        }
+        bytes
+    }
+
+    fn body_of(bundles: u64, bad: Option<u64>) -> Bytes {
+        let bundles: Vec<_> = (1..=bundles).map(|n| bundle(1, n, Some(n) != bad)).collect();
+        body::assemble(&bundles)
+    }
+
+    #[test]
+    fn a_bad_signature_is_refused_and_its_neighbours_pass() {
+        let mut bench = Bench::new(true);
+        for number in 1..=20 {
+            bench.push_own(bundle(1 + (number % 3) as u8, number, number != 7 && number != 20));
+        }
+        assert!(bench.poll());
+        let mut refused = Vec::new();
+        while let Some(bad) = bench.refusals.pop() {
+            let bundle = BundleRef::parse(&bad.bytes).unwrap();
+            refused.push(bundle.requests().next().unwrap().number);
+        }
+        assert_eq!(refused, [7, 20]);
+        let mut passed = 0;
+        while let Some(bundle) = bench.checked.pop() {
+            passed += bundle.ops;
+        }
+        assert_eq!(passed, 18);
+        assert_eq!(bench.intake.bytes(), 0, "permits ended with their bundles");
+        assert!(!bench.poll());
+    }
+
+    #[test]
+    fn bodies_longer_than_an_equation_are_judged_as_a_whole() {
+        let long = PART as u64 + 44;
+        let mut bench = Bench::new(true);
+        let jobs = [
+            (1, long as u32, body_of(long, None)),
+            (2, long as u32, body_of(long, Some(long))),
+            (3, 4, body_of(3, None)),
+            (4, 3, body_of(3, None).slice(1..)),
+            (5, 3, body_of(3, Some(2))),
+        ];
+        for (job, ops, body) in jobs {
+            bench.bodies.push(body.len(), BodyJob { job, ops, body });
+        }
+        let urgent = body_of(3, None);
+        bench.urgent.push(
+            urgent.len(),
+            BodyJob {
+                job: 6,
+                ops: 3,
+                body: urgent,
+            },
+        );
+        while bench.poll() {}
+        let verdicts: Vec<_> = std::iter::from_fn(|| bench.verdicts.pop())
+            .map(|v| (v.job, v.good))
+            .collect();
+        assert_eq!(
+            verdicts,
+            [(6, true), (1, true), (2, false), (3, false), (4, false), (5, false)]
+        );
+    }
+
+    #[test]
+    fn without_client_signatures_bundles_and_bodies_are_parsed_only() {
+        let mut bench = Bench::new(false);
+        bench.push_own(bundle(1, 1, false));
+        let body = body_of(3, Some(2));
+        bench.bodies.push(
+            0,
+            BodyJob {
+                job: 1,
+                ops: 3,
+                body: body.clone(),
+            },
+        );
+        bench.bodies.push(
+            0,
+            BodyJob {
+                job: 2,
+                ops: 3,
+                body: body.slice(..body.len() - 1),
+            },
+        );
+        while bench.poll() {}
+        assert!(bench.checked.pop().is_some() && bench.refusals.pop().is_none());
+        let verdicts: Vec<_> = std::iter::from_fn(|| bench.verdicts.pop()).map(|v| v.good).collect();
+        assert_eq!(verdicts, [true, false]);
+        assert_eq!(bench.verify.counts.signatures, 0);
+    }
+}

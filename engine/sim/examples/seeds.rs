@@ -1,0 +1,31 @@
+//! Runs seeds: `seeds FIRST COUNT` reports those that fail, `seeds SEED` replays one with its trace.
+
+use std::io::Write as _;
+
+use trireme_sim::{Options, replay, run_seed};
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let options = Options::default();
+    match numbers[..] {
+        [seed] => {
+            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+            let report = replay(seed, &options, |line| drop(writeln!(out, "{line}")));
+            drop(writeln!(out, "{report}\n{:#?}", report.counters));
+        }
+        [first, count] => {
+            let mut totals = std::collections::BTreeMap::new();
+            for seed in first..first + count {
+                let report = run_seed(seed, &options);
+                for (name, times) in &report.counters {
+                    *totals.entry(*name).or_insert(0u64) += times;
+                }
+                if !report.violations.is_empty() {
+                    println!("{report}");
+                }
+            }
+            println!("{totals:#?}");
+        }
+        _ => eprintln!("seeds SEED | seeds FIRST COUNT"),
+    }
+}

@@ -1,0 +1,242 @@
+//! The shell of one replica instance: what `engine/pipeline` is in a real process, under simulated time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use trireme_core::api::{Execution, Input, Stored};
+use trireme_core::bugs::Bugs;
+use trireme_core::check::CheckContext;
+use trireme_core::message::{Message, SignedBlock, StateVote};
+use trireme_core::record::{Record, VoteRecord};
+use trireme_core::types::{Keys, Params};
+use trireme_core::{Effect, MemberId, Replica, Slot, View};
+use trireme_crypto::{Digest, Domain};
+
+use crate::byzantine::Liar;
+use crate::clock::Clock;
+use crate::disk::{Disk, DiskPace};
+use crate::keys::MemberKeys;
+use crate::machine::Machine;
+use crate::network::{HostId, LinkId};
+use crate::oracle::Facts;
+
+/// Work of the execution stage, in order.
+pub(crate) enum Work {
+    Execute(Box<Execution>),
+    Root(Slot),
+}
+
+/// One replica instance.
+pub(crate) struct Host {
+    pub(crate) member: MemberId,
+    /// Follows the protocol.
+    pub(crate) correct: bool,
+    /// None while it is down.
+    pub(crate) replica: Option<Replica>,
+    /// Counts restarts: events of an earlier life are void.
+    pub(crate) life: u32,
+    /// Says and hears nothing any more.
+    pub(crate) gone: bool,
+    pub(crate) context: CheckContext,
+    pub(crate) clock: Clock,
+    pub(crate) disk: Disk,
+    /// Records up to here are in `facts`.
+    pub(crate) known: usize,
+    pub(crate) facts: Facts,
+    pub(crate) machine: Machine,
+    pub(crate) work: VecDeque<Work>,
+    /// The open channel to each host.
+    pub(crate) channels: Vec<Option<LinkId>>,
+    /// Simulated time for which a timer event is under way.
+    pub(crate) timer_at: Option<u64>,
+    pub(crate) idle_due: bool,
+    pub(crate) frozen_until: u64,
+    pub(crate) liar: Option<Liar>,
+    /// Bundles that the replica has no room for yet.
+    pub(crate) committed: Slot,
+    pub(crate) view: View,
+    params: Params,
+    keys: Arc<MemberKeys>,
+    genesis: Digest,
+    bugs: Bugs,
+}
+
+/// What a host is made of.
+pub(crate) struct Parts {
+    pub(crate) hosts: usize,
+    pub(crate) member: MemberId,
+    pub(crate) liar: Option<Liar>,
+    pub(crate) params: Params,
+    pub(crate) keys: MemberKeys,
+    pub(crate) genesis: Digest,
+    pub(crate) clock: Clock,
+    pub(crate) pace: DiskPace,
+    pub(crate) bugs: Bugs,
+}
+
+impl Host {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let correct = parts.liar.is_none();
+        // A faulty member needs no broken clause: it breaks what it likes.
+        let bugs = if correct { parts.bugs } else { Bugs::default() };
+        let keys = Arc::new(parts.keys);
+        let replica = replica(&parts.params, &keys, parts.genesis, &bugs);
+        Self {
+            member: parts.member,
+            correct,
+            context: replica.check_context(),
+            replica: Some(replica),
+            life: 0,
+            gone: false,
+            clock: parts.clock,
+            disk: Disk::new(parts.pace),
+            known: 0,
+            facts: Facts::default(),
+            machine: Machine::new(&parts.params),
+            work: VecDeque::new(),
+            channels: vec![None; parts.hosts],
+            timer_at: None,
+            idle_due: false,
+            frozen_until: 0,
+            liar: parts.liar,
+            committed: 0,
+            view: 0,
+            params: parts.params,
+            keys,
+            genesis: parts.genesis,
+            bugs,
+        }
+    }
+
+    /// Cluster and epoch.
+    pub(crate) fn domain(&self) -> Domain {
+        self.keys.domain()
+    }
+
+    /// Takes what became durable into `facts`. Returns the range of those records.
+    pub(crate) fn learn_durable(&mut self) -> (usize, usize) {
+        let (from, to) = (self.known, self.disk.durable());
+        let domain = self.domain();
+        for record in self.disk.range(from, to) {
+            self.facts.add(&domain, record);
+        }
+        self.known = to;
+        (from, to)
+    }
+
+    /// Power is lost.
+    pub(crate) fn go_down(&mut self) {
+        self.replica = None;
+        self.life += 1;
+        self.work.clear();
+        self.channels.fill(None);
+        self.timer_at = None;
+        self.idle_due = false;
+        self.frozen_until = 0;
+    }
+
+    /// A new replica reads the log; the effects of reading and starting are returned.
+    pub(crate) fn come_up(&mut self, time_us: u64, encode: bool) -> Vec<Effect> {
+        let domain = self.domain();
+        self.facts = Facts::default();
+        for record in self.disk.recovered() {
+            self.facts.add(&domain, record);
+        }
+        self.known = self.disk.durable();
+        self.machine = Machine::new(&self.params);
+        let mut replica = replica(&self.params, &self.keys, self.genesis, &self.bugs);
+        let mut out = Vec::new();
+        for record in self.disk.recovered() {
+            let record = if encode { through_bytes(record) } else { record.clone() };
+            replica.replay(record, &mut out);
+        }
+        replica.start(self.clock.now(time_us), &mut out);
+        self.committed = 0;
+        self.view = replica.view();
+        self.replica = Some(replica);
+        out
+    }
+
+    /// One step of the replica.
+    pub(crate) fn step(&mut self, time_us: u64, input: Input) -> Vec<Effect> {
+        let mut out = Vec::new();
+        let now = self.clock.now(time_us);
+        if let Some(replica) = &mut self.replica {
+            replica.step(now, input, &mut out);
+        }
+        out
+    }
+
+    /// When the replica wants to be woken, in simulated time.
+    pub(crate) fn wake_at(&self, time_us: u64) -> Option<u64> {
+        let tick = self.replica.as_ref()?.next_timeout()?;
+        Some(self.clock.when(tick, time_us))
+    }
+
+    /// Looks batches or blocks up in the log: as many of the first as are there in a row.
+    pub(crate) fn look_up(&self, kind: Stored, digests: &[Digest]) -> Vec<Message> {
+        let domain = self.domain();
+        let batch = |digest: &Digest| {
+            self.disk.find(|record| match record {
+                Record::Batch(batch) if batch.head.header.digest(&domain) == *digest => Some(batch.clone()),
+                _ => None,
+            })
+        };
+        let block = |digest: &Digest| {
+            self.disk.find(|record| match record {
+                Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => {
+                    (block.block.digest(&domain) == *digest).then(|| (**block).clone())
+                }
+                _ => None,
+            })
+        };
+        let messages: Vec<Message> = match kind {
+            Stored::Batches => digests.iter().map_while(batch).map(Message::Batch).collect(),
+            Stored::Blocks => {
+                let blocks: Vec<SignedBlock> = digests.iter().map_while(block).collect();
+                let found = !blocks.is_empty();
+                found.then(|| Message::Blocks { digest: digests[0], blocks }).into_iter().collect()
+            }
+        };
+        let absent = messages.is_empty().then(|| Message::NotHeld { digest: digests[0] });
+        messages.into_iter().chain(absent).collect()
+    }
+
+    /// The state after the slot executed last.
+    pub(crate) fn final_state(&mut self) -> StateVote {
+        let slot = self.machine.executed();
+        self.machine.state_root(slot)
+    }
+}
+
+fn replica(params: &Params, keys: &Arc<MemberKeys>, genesis: Digest, bugs: &Bugs) -> Replica {
+    let keys: Arc<dyn Keys> = Arc::<MemberKeys>::clone(keys);
+    Replica::with_bugs(params.clone(), keys, genesis, bugs.clone())
+}
+
+/// A record as a real log would give it back.
+fn through_bytes(record: &Record) -> Record {
+    let (kind, head, body) = trireme_core::wire::encode_record(record);
+    let payload = [&head[..], &body[..]].concat();
+    let read = trireme_core::wire::decode_record(kind, payload.into()).expect("what was written is read");
+    assert_eq!(&read, record, "a record comes back as it was");
+    read
+}
+
+/// Which host of a member another one is connected to: twins share the others between them.
+#[derive(Default)]
+pub(crate) struct Sides {
+    /// For each pair (member with twins, other host): which twin.
+    twin_of: BTreeMap<(MemberId, HostId), bool>,
+}
+
+impl Sides {
+    /// The second twin of `member` is the one that `other` talks to.
+    pub(crate) fn second(&self, member: MemberId, other: HostId) -> bool {
+        self.twin_of.get(&(member, other)).copied().unwrap_or(false)
+    }
+
+    pub(crate) fn set(&mut self, member: MemberId, other: HostId, second: bool) {
+        self.twin_of.insert((member, other), second);
+    }
+}

@@ -1,0 +1,176 @@
+//! Signatures in the simulator: a fast keyed fake, and real Ed25519 on a share of the seeds.
+//!
+//! The fake is a keyed mixing function. Its secrets stay inside [`Ring`]; whoever acts in a simulation, Byzantine
+//! members too, gets a [`Keys`] that signs as one member. So nobody forges, as nobody would with the real scheme.
+
+use std::sync::Arc;
+
+use trireme_core::types::Keys;
+use trireme_core::MemberId;
+use trireme_crypto::{context, hash_parts, Digest, Domain, PublicKey, SecretKey, Signature, Signed, VerifyingKey};
+
+use crate::prng::{split_mix, Prng};
+
+/// One signing identity.
+#[derive(Clone)]
+enum Secret {
+    Fake([u64; 4]),
+    Real(Box<SecretKey>, Box<VerifyingKey>),
+}
+
+/// All secrets of one simulated cluster.
+pub(crate) struct Ring {
+    domain: Domain,
+    members: Vec<Secret>,
+    clients: Vec<(PublicKey, Secret)>,
+}
+
+impl Ring {
+    /// Draws the secrets of `members` replicas and `clients` clients.
+    pub(crate) fn new(prng: &mut Prng, members: usize, clients: usize, real: bool) -> Arc<Self> {
+        let cluster_id = hash_parts(context::CLUSTER, &[&prng.next().to_le_bytes()]);
+        let members = (0..members).map(|_| Secret::draw(prng, real)).collect();
+        let clients = (0..clients)
+            .map(|_| {
+                let secret = Secret::draw(prng, real);
+                (secret.public(), secret)
+            })
+            .collect();
+        Arc::new(Self { domain: Domain { cluster_id, epoch: 0 }, members, clients })
+    }
+
+    /// The cluster and its only epoch.
+    pub(crate) fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// What one member may do with the ring.
+    pub(crate) fn member(self: &Arc<Self>, me: MemberId) -> MemberKeys {
+        MemberKeys { me, ring: Arc::clone(self) }
+    }
+
+    /// Identity of a client.
+    pub(crate) fn client_id(&self, client: usize) -> PublicKey {
+        self.clients[client].0
+    }
+
+    /// Signs as a client.
+    pub(crate) fn sign_as_client(&self, client: usize, statement: &Digest) -> Signature {
+        self.clients[client].1.sign(statement)
+    }
+
+    /// Whether a client made the signature; an unknown one never did.
+    pub(crate) fn client_signed(&self, client: &PublicKey, statement: &Digest, signature: &Signature) -> bool {
+        self.clients.iter().any(|(id, secret)| id == client && secret.made(statement, signature))
+    }
+}
+
+impl Secret {
+    fn draw(prng: &mut Prng, real: bool) -> Self {
+        let words: [u64; 4] = core::array::from_fn(|_| prng.next());
+        if !real {
+            return Self::Fake(words);
+        }
+        let mut seed = [0; 32];
+        for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let secret = SecretKey::from_seed(seed);
+        let public = secret.verifying_key();
+        Self::Real(Box::new(secret), Box::new(public))
+    }
+
+    fn public(&self) -> PublicKey {
+        match self {
+            Self::Fake(words) => {
+                PublicKey(hash_parts(context::SEED, &words.each_ref().map(|w| w.to_le_bytes()).each_ref().map(|b| &b[..])).0)
+            }
+            Self::Real(secret, _) => secret.public(),
+        }
+    }
+
+    fn sign(&self, statement: &Digest) -> Signature {
+        match self {
+            Self::Fake(words) => fake(words, statement),
+            Self::Real(secret, _) => secret.sign(statement),
+        }
+    }
+
+    fn made(&self, statement: &Digest, signature: &Signature) -> bool {
+        match self {
+            Self::Fake(words) => fake(words, statement) == *signature,
+            Self::Real(_, key) => trireme_crypto::verify(Signed { key, message: statement, signature }),
+        }
+    }
+}
+
+/// A keyed mix of the statement. 16 bytes depend on all of it; the rest is filled so that no byte is constant.
+fn fake(words: &[u64; 4], statement: &Digest) -> Signature {
+    let (mut a, mut b) = (words[0] ^ 0x5452_4952_454D_4521, words[1]);
+    for (i, chunk) in statement.0.chunks_exact(8).enumerate() {
+        let word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));
+        a = (a ^ word).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(29) ^ words[i];
+        b = (b.rotate_left(17) ^ a).wrapping_mul(0x94D0_49BB_1331_11EB).wrapping_add(words[3 - i]);
+    }
+    let (mut x, mut y) = (a ^ words[2], b ^ words[3]);
+    let mut signature = [0; 64];
+    for pair in signature.chunks_exact_mut(16) {
+        pair[..8].copy_from_slice(&split_mix(&mut x).to_le_bytes());
+        pair[8..].copy_from_slice(&split_mix(&mut y).to_le_bytes());
+    }
+    Signature(signature)
+}
+
+/// One member's keys: signs as that member, checks everybody's signatures.
+#[derive(Clone)]
+pub(crate) struct MemberKeys {
+    me: MemberId,
+    ring: Arc<Ring>,
+}
+
+impl Keys for MemberKeys {
+    fn me(&self) -> MemberId {
+        self.me
+    }
+
+    fn domain(&self) -> Domain {
+        self.ring.domain
+    }
+
+    fn sign(&self, statement: &Digest) -> Signature {
+        self.ring.members[usize::from(self.me)].sign(statement)
+    }
+
+    fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
+        let good = |(member, statement, signature): &(MemberId, Digest, Signature)| {
+            self.ring.members.get(usize::from(*member)).is_some_and(|secret| secret.made(statement, signature))
+        };
+        (0..entries.len()).filter(|i| !good(&entries[*i])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_signs_for_another() {
+        for real in [false, true] {
+            let ring = Ring::new(&mut Prng::new(1), 3, 1, real);
+            let statement = hash_parts(context::VOTE, &[b"x"]);
+            let other = hash_parts(context::VOTE, &[b"y"]);
+            let signature = ring.member(1).sign(&statement);
+            let entries = [
+                (1, statement, signature),
+                (0, statement, signature),
+                (1, other, signature),
+                (9, statement, signature),
+            ];
+            assert_eq!(ring.member(2).invalid(&entries), [1, 2, 3], "real: {real}");
+            let id = ring.client_id(0);
+            let signed = ring.sign_as_client(0, &statement);
+            assert!(ring.client_signed(&id, &statement, &signed) && !ring.client_signed(&id, &other, &signed));
+            assert!(!ring.client_signed(&PublicKey([7; 32]), &statement, &signed));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A deterministic simulator of the replication core (FAULTS.md, Simulator).
+//!
+//! One thread, one heap of events ordered by (time, sequence), one seed. The seed draws a cluster ([`plan`]): sizes,
+//! constants, weather, faults, Byzantine members. The core runs in a shell of simulated disk, network, clocks and
+//! execution; oracles that share no code with it judge every step. Then the network heals, and what clients asked for
+//! has to be done everywhere.
+//!
+//! [`run_seed`] runs a seed; [`replay`] runs it with a line for each event. Equal seeds give equal trace hashes.
+#![forbid(unsafe_code)]
+
+mod byzantine;
+mod chaos;
+mod client;
+mod clock;
+mod disk;
+mod host;
+mod keys;
+mod machine;
+mod network;
+mod oracle;
+mod plan;
+mod prng;
+mod shell;
+mod trace;
+mod traffic;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use oracle::Violation;
+pub use plan::Options;
+
+use plan::Plan;
+use prng::Prng;
+use world::{Lines, World};
+
+/// What a run showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Members.
+    pub n: u16,
+    /// Byzantine members stood.
+    pub f: u16,
+    /// Members that were Byzantine.
+    pub byzantine: u16,
+    /// Events handled.
+    pub events: u64,
+    /// Simulated time, in microseconds.
+    pub simulated_us: u64,
+    /// What did not hold; empty is good.
+    pub violations: Vec<Violation>,
+    /// How often things happened that should happen sometimes.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// Equal for equal runs.
+    pub trace_hash: u64,
+}
+
+/// Runs a seed.
+pub fn run_seed(seed: u64, options: &Options) -> Report {
+    run(seed, options, None)
+}
+
+/// Runs a seed and gives each event as a line: time, replica, input, effects.
+pub fn replay(seed: u64, options: &Options, mut line: impl FnMut(&str)) -> Report {
+    run(seed, options, Some(&mut line))
+}
+
+fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
+    let mut prng = Prng::new(seed);
+    let plan = Plan::draw(&mut prng, options);
+    if let Some(line) = &mut lines {
+        line(&plan.describe());
+    }
+    let (n, f) = (plan.params.n, plan.params.f);
+    let byzantine = plan.byzantine();
+    let mut world = World::new(prng, plan, options, lines);
+    world.run(options);
+    Report {
+        seed,
+        n,
+        f,
+        byzantine,
+        events: world.events,
+        simulated_us: world.time,
+        trace_hash: world.hash.value(),
+        violations: std::mem::take(&mut world.oracle.verdict.violations),
+        counters: std::mem::take(&mut world.oracle.verdict.counters),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.simulated_us / 1_000_000;
+        write!(f, "seed {}: n {}, f {}, Byzantine {}, ", self.seed, self.n, self.f, self.byzantine)?;
+        write!(f, "{} events in {seconds} s, trace {:016x}", self.events, self.trace_hash)?;
+        for violation in &self.violations {
+            write!(f, "\n  {violation}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.time_us / 1_000_000, self.time_us % 1_000_000);
+        write!(f, "invariant {} at {seconds}.{micros:06}", self.invariant)?;
+        if let Some(member) = self.member {
+            write!(f, " by replica {member}")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}

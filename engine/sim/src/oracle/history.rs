@@ -1,0 +1,233 @@
+//! What was executed, and what clients were told (invariants 2, 3, 10, 12, 13, 15).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trireme_core::api::Execution;
+use trireme_core::message::{BatchHeader, StateVote};
+use trireme_core::types::{ClientId, Height};
+use trireme_core::{MemberId, Slot};
+use trireme_crypto::{context, hash, Digest, Domain, Signature};
+
+use super::chain::Chain;
+use super::{Scene, Verdict};
+
+/// A request that reached an application: client, number, payload.
+pub(crate) type Applied = (ClientId, u64, Digest);
+
+/// A bundle as an oracle reads it.
+struct Bundle<'a> {
+    client: ClientId,
+    requests: Vec<(u64, &'a [u8])>,
+    signed: &'a [u8],
+    signature: Signature,
+}
+
+/// What one slot did, the same everywhere.
+struct Done {
+    block: Digest,
+    batches: Vec<Digest>,
+    /// Replies by client; known once somebody executed it and answered.
+    replies: Option<Vec<(ClientId, Digest)>>,
+    applied: Option<Vec<Applied>>,
+}
+
+/// The one history of a cluster, and how far each replica is in it.
+pub(crate) struct History {
+    slots: Vec<Done>,
+    ordered: Vec<Slot>,
+    roots: BTreeMap<Slot, StateVote>,
+    headers: BTreeMap<Digest, (MemberId, Height, Digest)>,
+    /// What clients asked for.
+    submitted: BTreeSet<Applied>,
+    effects: BTreeMap<(ClientId, u64), Slot>,
+}
+
+impl History {
+    pub(crate) fn new(n: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            ordered: vec![0; n],
+            roots: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            submitted: BTreeSet::new(),
+            effects: BTreeMap::new(),
+        }
+    }
+
+    /// A client is about to send a request.
+    pub(crate) fn submitted(&mut self, client: ClientId, number: u64, payload: &[u8]) {
+        self.submitted.insert((client, number, payload_digest(payload)));
+    }
+
+    /// The slot at which a request took effect.
+    pub(crate) fn effect(&self, client: ClientId, number: u64) -> Option<Slot> {
+        self.effects.get(&(client, number)).copied()
+    }
+
+    pub(super) fn saw_header(&mut self, domain: &Domain, header: &BatchHeader) {
+        let digest = header.digest(domain);
+        self.headers.entry(digest).or_insert((header.lane, header.height, header.parent));
+    }
+
+    /// A replica starts from nothing, again.
+    pub(crate) fn forget(&mut self, member: MemberId) {
+        self.ordered[usize::from(member)] = 0;
+    }
+
+    /// A correct replica hands a slot to execution. Returns whether it is the first one.
+    pub(crate) fn ordered(&mut self, scene: Scene, verdict: &mut Verdict, chain: &Chain, execution: &Execution) -> bool {
+        let at = &mut self.ordered[usize::from(scene.member)];
+        verdict.check(execution.slot == *at + 1, scene, "3", || format!("executes slot {} after {at}", execution.slot));
+        *at = execution.slot;
+        let batches: Vec<Digest> = execution.batches.iter().map(|batch| batch.digest).collect();
+        let index = usize::try_from(execution.slot).expect("a slot") - 1;
+        if let Some(done) = self.slots.get(index) {
+            let same = done.block == execution.block && done.batches == batches;
+            verdict.check(same, scene, "2", || format!("slot {}: other batches than elsewhere", execution.slot));
+            return false;
+        }
+        let expanded = self.expand(chain, execution.block);
+        verdict.check(expanded.as_ref() == Some(&batches), scene, "3", || {
+            format!("slot {}: batches {batches:?}, R-EXECUTE says {expanded:?}", execution.slot)
+        });
+        if index == self.slots.len() {
+            self.slots.push(Done { block: execution.block, batches, replies: None, applied: None });
+        }
+        true
+    }
+
+    /// R-EXECUTE: for k = 1, 2, ..., for each lane in order, the k-th batch above the parent's cut.
+    fn expand(&self, chain: &Chain, block: Digest) -> Option<Vec<Digest>> {
+        let block = chain.get(&block)?;
+        let parent = chain.get(&block.parent)?;
+        let mut lanes = Vec::new();
+        for ((height, tip), (floor, _)) in block.cut.iter().zip(&parent.cut) {
+            let mut lane = Vec::new();
+            let (mut height, mut digest) = (*height, *tip);
+            while height > *floor {
+                lane.push(digest);
+                let (_, _, below) = *self.headers.get(&digest)?;
+                digest = below;
+                height = self.headers.get(&digest).map_or(0, |(_, height, _)| *height);
+            }
+            lane.reverse();
+            lanes.push(lane);
+        }
+        let longest = lanes.iter().map(Vec::len).max().unwrap_or(0);
+        let order = (0..longest).flat_map(|k| lanes.iter().filter_map(move |lane| lane.get(k)));
+        Some(order.copied().collect())
+    }
+
+    /// Every executed request was signed by its client (invariant 15). `signed` judges one signature.
+    pub(crate) fn judge_bodies(
+        &mut self,
+        scene: Scene,
+        verdict: &mut Verdict,
+        domain: &Domain,
+        execution: &Execution,
+        signed: impl Fn(&ClientId, &Digest, &Signature) -> bool,
+    ) {
+        for batch in &execution.batches {
+            let Some(bundles) = parse_body(&batch.body) else {
+                verdict.fail(scene, "15", format!("slot {}: a body that is no body", execution.slot));
+                continue;
+            };
+            for bundle in bundles {
+                let statement = domain.statement(context::BUNDLE, bundle.signed);
+                let good = signed(&bundle.client, &statement, &bundle.signature);
+                let known = bundle.requests.iter().all(|(number, payload)| {
+                    self.submitted.contains(&(bundle.client, *number, payload_digest(payload)))
+                });
+                verdict.check(good && known, scene, "15", || {
+                    format!("slot {}: executes a bundle that its client did not sign", execution.slot)
+                });
+            }
+        }
+    }
+
+    /// A correct replica executed a slot: replies and effects are those of the others (invariants 10 and 12).
+    pub(crate) fn executed(
+        &mut self,
+        scene: Scene,
+        verdict: &mut Verdict,
+        slot: Slot,
+        replies: Option<Vec<(ClientId, Digest)>>,
+        applied: Vec<Applied>,
+    ) {
+        let Some(done) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot - 1)) else { return };
+        if let (Some(known), Some(replies)) = (&done.replies, &replies) {
+            verdict.check(known == replies, scene, "10", || format!("slot {slot}: other replies than elsewhere"));
+        }
+        // A replay gives no replies.
+        done.replies = done.replies.take().or(replies);
+        if let Some(effects) = &done.applied {
+            verdict.check(*effects == applied, scene, "10", || format!("slot {slot}: other effects than elsewhere"));
+            return;
+        }
+        for (client, number, _) in &applied {
+            let before = self.effects.insert((*client, *number), slot);
+            verdict.check(before.is_none(), scene, "12", || {
+                format!("request {number} of {client} takes effect in slot {slot} and in {before:?}")
+            });
+        }
+        done.applied = Some(applied);
+    }
+
+    /// A correct replica states its state (invariant 10).
+    pub(crate) fn state_vote(&mut self, scene: Scene, verdict: &mut Verdict, vote: &StateVote) {
+        let known = self.roots.entry(vote.slot).or_insert_with(|| vote.clone());
+        verdict.check(known == vote, scene, "10", || format!("slot {}: another state than elsewhere", vote.slot));
+    }
+
+    /// A client holds a request for executed (invariant 13).
+    pub(crate) fn acknowledged(&self, verdict: &mut Verdict, time_us: u64, client: ClientId, number: u64, slot: Slot) {
+        let effect = self.effect(client, number);
+        if effect.is_none_or(|at| at > slot) {
+            let text = format!("request {number} of {client} acknowledged at slot {slot}, its effect is at {effect:?}");
+            verdict.fail_cluster(time_us, "13", text);
+        }
+    }
+}
+
+/// What the oracle compares payloads by.
+pub(crate) fn payload_digest(payload: &[u8]) -> Digest {
+    hash(context::SEED, payload)
+}
+
+/// Reads a batch's body by the layout on the page of `trireme_core::request`.
+fn parse_body(body: &[u8]) -> Option<Vec<Bundle<'_>>> {
+    let mut rest = body;
+    let count = word(&mut rest)?;
+    let mut bundles = Vec::new();
+    for _ in 0..count {
+        let length = word(&mut rest)?;
+        let bytes = take(&mut rest, length)?;
+        bundles.push(parse_bundle(bytes)?);
+    }
+    rest.is_empty().then_some(bundles)
+}
+
+fn parse_bundle(bytes: &[u8]) -> Option<Bundle<'_>> {
+    let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
+    let mut rest = signed;
+    let client = trireme_crypto::PublicKey(take(&mut rest, 32)?.try_into().ok()?);
+    take(&mut rest, 8)?;
+    let count = word(&mut rest)?;
+    let mut requests = Vec::new();
+    for _ in 0..count {
+        let number = u64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?);
+        let length = word(&mut rest)?;
+        requests.push((number, take(&mut rest, length)?));
+    }
+    rest.is_empty().then_some(Bundle { client, requests, signed, signature: Signature(signature.try_into().ok()?) })
+}
+
+fn word(rest: &mut &[u8]) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(take(rest, 4)?.try_into().ok()?)).ok()
+}
+
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    Some(head)
+}

@@ -1,0 +1,247 @@
+//! What a seed stands for: sizes, constants, faults and features are all drawn from it (swarm testing).
+
+use trireme_core::bugs::Bugs;
+use trireme_core::types::Params;
+use trireme_core::MemberId;
+
+use crate::byzantine::Habit;
+use crate::disk::DiskPace;
+use crate::network::Weather;
+use crate::prng::Prng;
+
+/// How to run seeds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Members; drawn from {4, 5, 6, 7, 10} if none.
+    pub n: Option<u16>,
+    /// Whether some members may be Byzantine.
+    pub byzantine: bool,
+    /// Whether replicas crash, links break and packets are lost before the network heals.
+    pub chaos: bool,
+    /// How long the cluster may take, once healed, to answer everything. In simulated microseconds.
+    pub patience_us: u64,
+    /// Ends a run that goes in circles.
+    pub max_events: u64,
+    /// Clauses that are switched off; all on in a release.
+    pub bugs: Bugs,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            n: None,
+            byzantine: true,
+            chaos: true,
+            patience_us: 600_000_000,
+            max_events: 2_000_000,
+            bugs: Bugs::default(),
+        }
+    }
+}
+
+/// What a member does.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Follows the protocol; may crash.
+    Correct,
+    /// Holds its own keys and does as it likes; with `twin`, two instances run under one identity.
+    Byzantine { habits: Vec<Habit>, twin: bool },
+}
+
+/// Something bad that happens to correct members.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// A member loses power and comes back.
+    Crash { member: MemberId, down_us: u64 },
+    /// All do.
+    Blackout { down_us: u64 },
+    /// A member stops and goes on later as if nothing had happened.
+    Freeze { member: MemberId, us: u64 },
+    /// Members of the set and others do not hear each other; with `one_way`, only the others are deaf.
+    Partition { side: u128, one_way: bool, us: u64 },
+    /// A connection breaks.
+    Break { a: MemberId, b: MemberId },
+    /// Twins change sides.
+    Regroup,
+}
+
+/// How clients behave.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) clients: usize,
+    /// Requests of all clients before the network heals.
+    pub(crate) requests: u64,
+    /// Requests after it, sent once each.
+    pub(crate) last_wave: u64,
+    pub(crate) max_bundle: u64,
+    /// Requests in a hundred that go to every replica at once.
+    pub(crate) spread_percent: u64,
+    pub(crate) retry_us: u64,
+}
+
+/// One run.
+pub(crate) struct Plan {
+    pub(crate) params: Params,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) real_signatures: bool,
+    /// Every frame and every recovered record goes through its bytes.
+    pub(crate) encode: bool,
+    pub(crate) latency_us: u64,
+    pub(crate) weather: Weather,
+    pub(crate) disk: DiskPace,
+    pub(crate) execution_us: u64,
+    pub(crate) verification_us: u64,
+    pub(crate) turn_us: u64,
+    pub(crate) drift_ppm: u64,
+    pub(crate) wall_spread_us: u64,
+    pub(crate) chaos_us: u64,
+    pub(crate) faults: Vec<(u64, Fault)>,
+    pub(crate) load: Load,
+}
+
+impl Plan {
+    /// Draws a run.
+    pub(crate) fn draw(prng: &mut Prng, options: &Options) -> Self {
+        let n = options.n.unwrap_or_else(|| prng.pick(&[4, 4, 4, 4, 5, 6, 6, 7, 7, 10]));
+        let most = (n - 1) / 3;
+        let f = if prng.percent(80) { most } else { u16::try_from(prng.range(0, u64::from(most))).expect("small") };
+        let latency_us = prng.pick(&[100, 1_000, 5_000, 40_000]);
+        let params = draw_params(prng, n, f, latency_us);
+        let roles = draw_roles(prng, n, f, options.byzantine);
+        let chaos_us = if options.chaos { prng.range(200_000, 3_000_000) } else { 300_000 };
+        let faults = if options.chaos { draw_faults(prng, &roles, chaos_us) } else { Vec::new() };
+        Self {
+            params,
+            roles,
+            real_signatures: prng.percent(3),
+            encode: prng.percent(15),
+            latency_us,
+            weather: draw_weather(prng, latency_us, options.chaos),
+            disk: DiskPace {
+                flush_us: prng.pick(&[10, 100, 1_000]),
+                spread_us: prng.pick(&[100, 2_000, 30_000]),
+                linger_us: prng.pick(&[500, 5_000]),
+            },
+            execution_us: prng.pick(&[10, 200, 5_000]),
+            verification_us: prng.pick(&[10, 500, 10_000]),
+            turn_us: prng.pick(&[1, 50, 500]),
+            drift_ppm: prng.pick(&[0, 100, 10_000]),
+            wall_spread_us: prng.pick(&[0, 1_000, 100_000]),
+            chaos_us,
+            faults,
+            load: draw_load(prng),
+        }
+    }
+}
+
+fn draw_params(prng: &mut Prng, n: u16, f: u16, latency_us: u64) -> Params {
+    let mut params = Params::new(n, f);
+    params.window = prng.pick(&[1, 2, 3, 4, 8, 16, 64]);
+    params.w0 = prng.pick(&[1, 2, 2, 3]);
+    params.lane_window_heights = prng.pick(&[8, 16, 64, 256]);
+    params.max_batch_bytes = prng.pick(&[1_024, 4_096, 512 << 10]);
+    params.lane_window_bytes = prng.pick(&[64 << 10, 64 << 20]);
+    params.lane_window_bytes = params.lane_window_bytes.max(4 * u64::from(params.max_batch_bytes));
+    params.max_drift_us = prng.pick(&[150_000, 500_000]);
+    params.state_interval = prng.pick(&[1, 4, 64]);
+    params.state_idle_us = prng.pick(&[5_000, 20_000]);
+    params.timer_floor_us = prng.pick(&[5_000, 20_000, 50_000]).max(latency_us);
+    params.timer_factor = prng.pick(&[2, 4, 8]);
+    params.timer_decay_commits = prng.pick(&[2, 8, 64]);
+    params.idle_lock_us = prng.pick(&[1_000, 20_000]);
+    params.session_window = prng.pick(&[32, 256, 4_096]);
+    params.max_sessions = 64;
+    params
+}
+
+fn draw_roles(prng: &mut Prng, n: u16, f: u16, byzantine: bool) -> Vec<Role> {
+    let mut roles: Vec<Role> = (0..n).map(|_| Role::Correct).collect();
+    let faulty = if byzantine && prng.percent(75) { prng.range(0, u64::from(f)) } else { 0 };
+    let mut members: Vec<usize> = (0..usize::from(n)).collect();
+    prng.shuffle(&mut members);
+    for member in members.into_iter().take(usize::try_from(faulty).expect("small")) {
+        roles[member] = Role::Byzantine { habits: Habit::draw(prng), twin: prng.percent(40) };
+    }
+    roles
+}
+
+fn draw_weather(prng: &mut Prng, latency_us: u64, chaos: bool) -> Weather {
+    let mut weather = Weather { jitter_us: prng.pick(&[10, latency_us / 4, latency_us]), ..Weather::default() };
+    if chaos {
+        weather.tail_ppm = prng.pick(&[0, 0, 1_000, 20_000]);
+        weather.loss_ppm = prng.pick(&[0, 0, 0, 2_000, 50_000, 200_000]);
+        weather.duplicate_ppm = prng.pick(&[0, 0, 10_000, 200_000]);
+        weather.reorder = prng.percent(30);
+    }
+    weather
+}
+
+fn draw_load(prng: &mut Prng) -> Load {
+    Load {
+        clients: prng.pick(&[1, 2, 3, 5]),
+        requests: prng.pick(&[5, 20, 60, 150]),
+        last_wave: prng.range(1, 8),
+        max_bundle: prng.pick(&[1, 1, 4, 16]),
+        spread_percent: prng.pick(&[0, 10, 100]),
+        retry_us: prng.pick(&[50_000, 300_000, 1_000_000]),
+    }
+}
+
+fn draw_faults(prng: &mut Prng, roles: &[Role], chaos_us: u64) -> Vec<(u64, Fault)> {
+    let rates = [prng.below(4), prng.below(4), prng.below(6), prng.below(6), prng.below(5)];
+    let blackout = prng.percent(15);
+    let mut faults = Vec::new();
+    let n = roles.len() as u64;
+    let member = |prng: &mut Prng| MemberId::try_from(prng.below(n)).expect("a member");
+    for _ in 0..rates[0] {
+        let fault = Fault::Crash { member: member(prng), down_us: 1_000 + prng.skewed(1_000_000) };
+        faults.push((prng.below(chaos_us), fault));
+    }
+    for _ in 0..rates[1] {
+        let fault = Fault::Freeze { member: member(prng), us: 1_000 + prng.skewed(800_000) };
+        faults.push((prng.below(chaos_us), fault));
+    }
+    for _ in 0..rates[2] {
+        let side = u128::from(prng.below(1 << n));
+        let fault = Fault::Partition { side, one_way: prng.percent(40), us: 5_000 + prng.skewed(1_500_000) };
+        faults.push((prng.below(chaos_us), fault));
+    }
+    for _ in 0..rates[3] {
+        let (a, b) = (member(prng), member(prng));
+        if a != b {
+            faults.push((prng.below(chaos_us), Fault::Break { a, b }));
+        }
+    }
+    if roles.iter().any(|role| matches!(role, Role::Byzantine { twin: true, .. })) {
+        for _ in 0..rates[4] {
+            faults.push((prng.below(chaos_us), Fault::Regroup));
+        }
+    }
+    if blackout {
+        faults.push((prng.below(chaos_us), Fault::Blackout { down_us: 1_000 + prng.skewed(500_000) }));
+    }
+    faults
+}
+
+impl Plan {
+    /// How many members are Byzantine.
+    pub(crate) fn byzantine(&self) -> u16 {
+        let count = self.roles.iter().filter(|role| matches!(role, Role::Byzantine { .. })).count();
+        u16::try_from(count).expect("few members")
+    }
+
+    /// The plan in a few lines.
+    pub(crate) fn describe(&self) -> String {
+        let roles: Vec<String> = self.roles.iter().enumerate().map(|(m, role)| format!("  {m}: {role:?}")).collect();
+        format!(
+            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}\nchaos until {} us",
+            self.params,
+            roles.join("\n"),
+            self.latency_us,
+            self.weather,
+            self.disk,
+            self.load,
+            self.chaos_us
+        )
+    }
+}

@@ -1,0 +1,326 @@
+//! What follows from a replica's effects: messages, flushes, checks of client signatures, execution.
+
+use std::rc::Rc;
+
+use trireme_core::api::{Effect, Evidence, Execution, Input, Stored};
+use trireme_core::check::{check, leader};
+use trireme_core::message::{Envelope, Message, StateVote};
+use trireme_core::request::Body;
+use trireme_core::{wire, MemberId, Outbound, To};
+use trireme_crypto::Digest;
+
+use crate::byzantine::Habit;
+use crate::disk::Append;
+use crate::host::Work;
+use crate::network::{Frame, HostId};
+use crate::world::{Event, World};
+
+impl World<'_> {
+    /// Does what a step asks for, in order.
+    pub(crate) fn perform(&mut self, host: HostId, effects: Vec<Effect>) {
+        for effect in effects {
+            self.perform_one(host, effect);
+        }
+    }
+
+    fn perform_one(&mut self, host: HostId, effect: Effect) {
+        let life = self.hosts[host].life;
+        match effect {
+            Effect::Append { id, records, release, urgent } => {
+                let append = Append { id, records, release, urgent };
+                let at = self.hosts[host].disk.append(self.time, &mut self.prng, append);
+                self.at(at, Event::Flushed { host, life });
+            }
+            Effect::Send(outbound) => self.emit(host, &outbound),
+            Effect::Verify { job, ops, body, .. } => {
+                let good = self.body_is_good(&body, ops);
+                self.oracle.verdict.count(if good { "body verified" } else { "forged body refused" });
+                let at = self.time + 1 + self.prng.skewed(self.plan.verification_us);
+                self.at(at, Event::Verified { host, life, job, good });
+            }
+            Effect::Execute(execution) => self.ordered(host, execution),
+            Effect::StateRoot { slot } => self.enqueue(host, Work::Root(slot)),
+            Effect::Serve { to, kind, digests } => {
+                let at = self.time + self.plan.disk.flush_us;
+                self.at(at, Event::Serve { host, life, to, kind, digests });
+            }
+            Effect::Disconnect { member, reason } => self.accuse(host, member, reason.name()),
+            Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
+            Effect::Alarm(alarm) => {
+                let scene = self.scene(host);
+                if self.hosts[host].correct {
+                    self.oracle.verdict.fail(scene, "alarm", format!("{alarm:?}"));
+                }
+            }
+        }
+    }
+
+    /// A host closes another one's channel.
+    fn accuse(&mut self, host: HostId, member: MemberId, reason: &str) {
+        let scene = self.scene(host);
+        let wrong = self.hosts[host].correct && self.oracle.is_correct(member);
+        self.oracle.verdict.check(!wrong, scene, "19", || format!("closes correct {member}'s channel: {reason}"));
+        self.oracle.verdict.count("channel closed for misbehaviour");
+        if let Some(peer) = self.channel_to(host, member) {
+            self.break_link(host, peer);
+        }
+    }
+
+    /// Evidence never names a correct replica (invariant 19).
+    fn judge_evidence(&mut self, host: HostId, evidence: &Evidence) {
+        let accused = match evidence {
+            Evidence::Blocks(block, _) => leader(block.block.view, self.plan.roles.len()),
+            Evidence::Votes(member, ..) | Evidence::FalseVerified(member, ..) => *member,
+            Evidence::Headers(header, _) => header.header.lane,
+        };
+        let scene = self.scene(host);
+        if self.hosts[host].correct {
+            let name = match evidence {
+                Evidence::Blocks(..) => "evidence of two blocks",
+                Evidence::Votes(..) => "evidence of two votes",
+                Evidence::Headers(..) => "evidence of two headers",
+                Evidence::FalseVerified(..) => "evidence of a false witness",
+            };
+            self.oracle.verdict.count(name);
+            let fair = !self.oracle.is_correct(accused);
+            self.oracle.verdict.check(fair, scene, "19", || format!("evidence ({}) against {accused}", evidence.kind()));
+        }
+    }
+
+    /// Whether a body is well-formed, of as many requests as promised, and signed by its clients.
+    fn body_is_good(&self, body: &bytes::Bytes, ops: u32) -> bool {
+        let Ok(parsed) = Body::parse(body) else { return false };
+        let domain = self.ring.domain();
+        parsed.ops() == ops
+            && parsed.bundles().all(|bundle| {
+                self.ring.client_signed(bundle.client(), &bundle.statement(&domain), &bundle.signature())
+            })
+    }
+
+    /// The host that a host's channel to a member leads to.
+    pub(crate) fn channel_to(&self, host: HostId, member: MemberId) -> Option<HostId> {
+        (0..self.hosts.len()).find(|peer| self.hosts[*peer].member == member && self.hosts[host].channels[*peer].is_some())
+    }
+
+    /// A message leaves a host.
+    pub(crate) fn emit(&mut self, host: HostId, outbound: &Outbound) {
+        if self.hosts[host].gone {
+            return;
+        }
+        let peers: Vec<HostId> = match outbound.to {
+            To::All => (0..self.hosts.len()).filter(|peer| self.hosts[host].channels[*peer].is_some()).collect(),
+            To::One(member) => self.channel_to(host, member).into_iter().collect(),
+        };
+        if self.hosts[host].correct {
+            let scene = self.scene(host);
+            self.oracle.sent(scene, &outbound.message, &self.hosts[host].facts);
+            self.count_message(&outbound.message);
+            let envelope = self.envelope(host, outbound.message.clone());
+            for peer in peers {
+                self.transmit(host, peer, &envelope);
+            }
+        } else {
+            for peer in peers {
+                self.emit_lies(host, peer, &outbound.message);
+            }
+        }
+    }
+
+    fn count_message(&mut self, message: &Message) {
+        let name = match message {
+            Message::FetchBlocks { .. } => "fetch of blocks",
+            Message::FetchBatches { .. } => "fetch of batches",
+            Message::Timeout(_) => "timeout sent",
+            Message::Entry(_) => "entry certificate sent",
+            Message::StateCertificate(_) => "state certificate sent",
+            Message::Certificate(_) => "availability certificate sent",
+            Message::Suspect { .. } => "suspicion",
+            Message::NotHeld { .. } => "fetch not answered",
+            Message::Block(block) if block.block.cut.iter().any(|entry| entry.certificate.is_some()) => {
+                "block with a certified tip"
+            }
+            Message::Block(_) => "block without certified tips",
+            _ => return,
+        };
+        self.oracle.verdict.count(name);
+    }
+
+    fn envelope(&mut self, host: HostId, message: Message) -> Rc<Envelope> {
+        let view = self.hosts[host].replica.as_ref().map_or(0, |replica| replica.view());
+        let envelope = Envelope { epoch: self.ring.domain().epoch, view, message };
+        if !self.plan.encode {
+            return Rc::new(envelope);
+        }
+        let read = wire::decode_envelope(wire::encode_envelope(&envelope));
+        assert_eq!(read.as_ref(), Ok(&envelope), "a frame says what was meant");
+        Rc::new(read.expect("just compared"))
+    }
+
+    fn transmit(&mut self, from: HostId, to: HostId, envelope: &Rc<Envelope>) {
+        let Some(link) = self.hosts[from].channels[to] else { return };
+        if self.network.link(from, to) != Some(link) {
+            return;
+        }
+        let bulk = wire::is_bulk(&envelope.message);
+        let frame = Frame { from, to, link, bulk, envelope: Rc::clone(envelope) };
+        for (at, frame) in self.network.send(self.time, frame) {
+            self.at(at, Event::Deliver(frame));
+        }
+    }
+
+    /// What a faulty member's replica says, bent on the way out.
+    fn emit_lies(&mut self, host: HostId, peer: HostId, message: &Message) {
+        let to = self.hosts[peer].member;
+        let view = self.hosts[host].view;
+        let Some(liar) = &mut self.hosts[host].liar else { return };
+        let mut lies = liar.outgoing(to, message);
+        lies.extend(liar.out_of_turn(to, view));
+        for lie in lies {
+            let scene = self.scene(host);
+            self.oracle.sent(scene, &lie, &self.hosts[host].facts);
+            let envelope = self.envelope(host, lie);
+            self.transmit_spoilt(host, peer, envelope);
+        }
+    }
+
+    fn transmit_spoilt(&mut self, host: HostId, peer: HostId, envelope: Rc<Envelope>) {
+        let liar = self.hosts[host].liar.as_mut().expect("a faulty member");
+        if !liar.is(Habit::Garbage) || !liar.chance(5) {
+            return self.transmit(host, peer, &envelope);
+        }
+        let mut bytes = wire::encode_envelope(&envelope).to_vec();
+        liar.spoil(&mut bytes);
+        self.oracle.verdict.count("spoilt frame");
+        match wire::decode_envelope(bytes.into()) {
+            // A spoilt frame may say something new: it counts as said.
+            Ok(other) => {
+                let scene = self.scene(host);
+                self.oracle.sent(scene, &other.message, &self.hosts[host].facts);
+                self.transmit(host, peer, &Rc::new(other));
+            }
+            Err(_) => self.break_link(host, peer),
+        }
+    }
+
+    /// A frame arrives.
+    pub(crate) fn deliver(&mut self, frame: Frame) {
+        let Frame { from, to, link, envelope, .. } = frame;
+        if self.network.link(from, to) != Some(link) || self.hosts[to].channels[from] != Some(link) {
+            return;
+        }
+        let member = self.hosts[from].member;
+        if let Some(liar) = &mut self.hosts[to].liar {
+            liar.heard(&envelope.message);
+        }
+        let envelope = Rc::unwrap_or_clone(envelope);
+        match check(&self.hosts[to].context, member, envelope) {
+            Ok(checked) => self.step(to, Input::Message(checked)),
+            Err(reason) => {
+                let scene = self.scene(to);
+                let wrong = self.hosts[from].correct && self.hosts[to].correct;
+                self.oracle.verdict.check(!wrong, scene, "19", || {
+                    format!("refuses a message of correct {member}: {}", reason.name())
+                });
+                self.oracle.verdict.count("message refused");
+                self.break_link(from, to);
+            }
+        }
+    }
+
+    /// A flush is done, or due.
+    pub(crate) fn flushed(&mut self, host: HostId) {
+        while let Some(done) = self.hosts[host].disk.complete(self.time) {
+            self.learn(host);
+            for outbound in &done.release {
+                self.emit(host, outbound);
+            }
+            self.step(host, Input::Appended(done.id));
+        }
+        if self.hosts[host].disk.waits() {
+            let at = self.hosts[host].disk.flush(self.time, &mut self.prng);
+            let life = self.hosts[host].life;
+            self.at(at, Event::Flushed { host, life });
+        }
+    }
+
+    /// The oracle hears what became durable.
+    fn learn(&mut self, host: HostId) {
+        let (from, to) = self.hosts[host].learn_durable();
+        if self.hosts[host].correct {
+            let scene = self.scene(host);
+            for record in self.hosts[host].disk.range(from, to) {
+                self.oracle.durable(scene, record);
+            }
+        }
+    }
+
+    /// A slot goes to execution.
+    fn ordered(&mut self, host: HostId, execution: Execution) {
+        if self.hosts[host].correct {
+            let scene = self.scene(host);
+            let oracle = &mut self.oracle;
+            let fresh = oracle.history.ordered(scene, &mut oracle.verdict, &oracle.chain, &execution);
+            oracle.committed(scene, execution.slot, execution.block);
+            if fresh {
+                let ring = &self.ring;
+                let signed = |client: &_, statement: &_, signature: &_| ring.client_signed(client, statement, signature);
+                oracle.history.judge_bodies(scene, &mut oracle.verdict, &ring.domain(), &execution, signed);
+            }
+        }
+        if execution.replay {
+            self.execute(host, &execution);
+        } else {
+            self.enqueue(host, Work::Execute(Box::new(execution)));
+        }
+    }
+
+    /// Executes a slot, judges what it did, and answers clients.
+    fn execute(&mut self, host: HostId, execution: &Execution) -> Option<StateVote> {
+        let done = self.hosts[host].machine.execute(execution);
+        self.oracle.verdict.add("copy of a request", u64::from(done.duplicates));
+        if self.hosts[host].correct {
+            let scene = self.scene(host);
+            let replies = done.replies.iter().map(|set| (set.client, set.digest)).collect();
+            let replies = (!execution.replay).then_some(replies);
+            let verdict = &mut self.oracle.verdict;
+            self.oracle.history.executed(scene, verdict, execution.slot, replies, done.applied);
+        }
+        self.answer(host, done.replies);
+        done.state
+    }
+
+    fn enqueue(&mut self, host: HostId, work: Work) {
+        self.hosts[host].work.push_back(work);
+        if self.hosts[host].work.len() == 1 {
+            self.schedule_work(host);
+        }
+    }
+
+    fn schedule_work(&mut self, host: HostId) {
+        let at = self.time + 1 + self.prng.skewed(self.plan.execution_us);
+        let life = self.hosts[host].life;
+        self.at(at, Event::Worked { host, life });
+    }
+
+    /// The execution stage finishes a piece of work.
+    pub(crate) fn worked(&mut self, host: HostId) {
+        let work = self.hosts[host].work.pop_front().expect("work was scheduled");
+        let (slot, state) = match work {
+            Work::Root(slot) => (slot, Some(self.hosts[host].machine.state_root(slot))),
+            Work::Execute(execution) => (execution.slot, self.execute(host, &execution)),
+        };
+        if !self.hosts[host].work.is_empty() {
+            self.schedule_work(host);
+        }
+        self.step(host, Input::Executed { slot, state });
+    }
+
+    /// Reads the log for another member.
+    pub(crate) fn serve(&mut self, host: HostId, to: MemberId, kind: Stored, digests: &[Digest]) {
+        self.oracle.verdict.count("served from the log");
+        for message in self.hosts[host].look_up(kind, digests) {
+            self.emit(host, &Outbound { to: To::One(to), message });
+        }
+    }
+}
+

@@ -1,0 +1,440 @@
+//! The run of one seed: one thread, one heap of events ordered by (time, sequence).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trireme_core::api::{Input, JobId, Stored};
+use trireme_core::reply::ReplySet;
+use trireme_core::{MemberId, View};
+use trireme_crypto::{context, hash_parts, Digest};
+
+use crate::byzantine::{Habit, Liar};
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::host::{Host, Parts, Sides};
+use crate::keys::Ring;
+use crate::network::{Frame, HostId, LinkId, Network, Weather};
+use crate::oracle::{Oracle, Scene, Sizes};
+use crate::plan::{Fault, Options, Plan, Role};
+use crate::prng::Prng;
+use crate::trace::{self, TraceHash};
+
+/// How long a cluster with nothing to do is watched, in simulated microseconds.
+const IDLE_WATCH_US: u64 = 3_000_000;
+
+/// Something that happens at a time.
+pub(crate) enum Event {
+    Deliver(Frame),
+    /// An append may be durable, or has waited long enough for company.
+    Flushed { host: HostId, life: u32 },
+    Timer { host: HostId, life: u32, at: u64 },
+    Idle { host: HostId, life: u32 },
+    Verified { host: HostId, life: u32, job: JobId, good: bool },
+    /// The execution stage is done with its first piece of work.
+    Worked { host: HostId, life: u32 },
+    Serve { host: HostId, life: u32, to: MemberId, kind: Stored, digests: Vec<Digest> },
+    /// Two hosts try to connect.
+    Connect { a: HostId, b: HostId },
+    /// A host notices that a connection is gone.
+    Down { host: HostId, peer: HostId, link: LinkId },
+    /// A blocked connection times out.
+    Expire { a: HostId, b: HostId, link: LinkId },
+    Unblock { from: HostId, to: HostId },
+    Fault(Fault),
+    Restart { host: HostId },
+    /// A faulty member falls silent.
+    Silence { host: HostId },
+    Heal,
+    Submit { client: usize },
+    /// A request that is sent to one correct replica, once.
+    LastWish { client: usize },
+    Retry { client: usize },
+    Bundle { client: usize, host: HostId, bytes: Bytes, again: bool },
+    Reply { client: usize, from: MemberId, set: Rc<ReplySet> },
+    /// Looks whether all is done.
+    Look,
+}
+
+struct Entry {
+    time: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.time, self.sequence).cmp(&(other.time, other.sequence))
+    }
+}
+
+/// Where the lines of a readable trace go.
+pub(crate) type Lines<'a> = Option<&'a mut dyn FnMut(&str)>;
+
+/// A whole simulated cluster, its clients, and its judges.
+pub(crate) struct World<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) prng: Prng,
+    pub(crate) time: u64,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) oracle: Oracle,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) submitted: u64,
+    pub(crate) sides: Sides,
+    pub(crate) healed_at: Option<u64>,
+    pub(crate) hash: TraceHash,
+    lines: Lines<'a>,
+    heap: BinaryHeap<Reverse<Entry>>,
+    sequence: u64,
+    pub(crate) events: u64,
+    done_at: Option<(u64, Vec<View>)>,
+}
+
+impl<'a> World<'a> {
+    /// Builds the cluster of a plan.
+    pub(crate) fn new(mut prng: Prng, plan: Plan, options: &Options, lines: Lines<'a>) -> Self {
+        let n = plan.roles.len();
+        let ring = Ring::new(&mut prng, n, plan.load.clients, plan.real_signatures);
+        let genesis = hash_parts(context::CLUSTER, &[b"genesis", &ring.domain().cluster_id.0]);
+        let sizes = Sizes::new(n, usize::from(plan.params.f));
+        let correct = plan.roles.iter().map(|role| matches!(role, Role::Correct)).collect();
+        let hosts = build_hosts(&mut prng, &plan, &ring, genesis, options);
+        let window = u64::from(plan.params.session_window);
+        let enough = usize::from(plan.params.f) + 1;
+        let mut world = Self {
+            network: Network::new(&mut prng, hosts.len(), plan.latency_us, plan.weather.clone()),
+            oracle: Oracle::new(ring.domain(), genesis, sizes, correct),
+            clients: (0..plan.load.clients).map(|i| Client::new(i, &ring, enough, window)).collect(),
+            ring,
+            hosts,
+            plan,
+            prng,
+            time: 0,
+            submitted: 0,
+            sides: Sides::default(),
+            healed_at: None,
+            hash: TraceHash::default(),
+            lines,
+            heap: BinaryHeap::new(),
+            sequence: 0,
+            events: 0,
+            done_at: None,
+        };
+        world.schedule_all();
+        world
+    }
+
+    /// Puts an event on the heap.
+    pub(crate) fn at(&mut self, time: u64, event: Event) {
+        self.sequence += 1;
+        let entry = Entry { time: time.max(self.time), sequence: self.sequence, event };
+        self.heap.push(Reverse(entry));
+    }
+
+    fn schedule_all(&mut self) {
+        self.regroup();
+        for host in 0..self.hosts.len() {
+            let effects = self.hosts[host].come_up(0, false);
+            self.perform(host, effects);
+            self.after_step(host);
+            let silent = self.hosts[host].liar.as_ref().is_some_and(|liar| liar.is(Habit::Silent));
+            if silent {
+                let at = self.prng.below(self.plan.chaos_us);
+                self.at(at, Event::Silence { host });
+            }
+        }
+        for (a, b) in self.pairs() {
+            let at = self.prng.below(5_000);
+            self.at(at, Event::Connect { a, b });
+        }
+        for (at, fault) in std::mem::take(&mut self.plan.faults) {
+            self.at(at, Event::Fault(fault));
+        }
+        for _ in 0..self.plan.load.requests {
+            let (at, client) = (self.prng.below(self.plan.chaos_us), self.prng.index(self.clients.len()));
+            self.at(at, Event::Submit { client });
+        }
+        for client in 0..self.clients.len() {
+            self.at(self.plan.load.retry_us, Event::Retry { client });
+        }
+        self.at(self.plan.chaos_us, Event::Heal);
+    }
+
+    /// Runs to the end; `patience_us` after healing, everything has to be done.
+    pub(crate) fn run(&mut self, options: &Options) {
+        while let Some(Reverse(entry)) = self.heap.pop() {
+            self.time = entry.time;
+            self.events += 1;
+            self.handle(entry.event);
+            if self.over(options) {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    fn over(&mut self, options: &Options) -> bool {
+        if self.oracle.verdict.violations.len() > 10 {
+            return true;
+        }
+        let late = self.healed_at.is_some_and(|at| self.time > at + options.patience_us);
+        if self.done_at.is_none() && (late || self.events > options.max_events) {
+            self.report_stuck(if late { "22" } else { "24" });
+            return true;
+        }
+        self.done_at.as_ref().is_some_and(|(at, _)| self.time > at + IDLE_WATCH_US) || self.events > options.max_events
+    }
+
+    fn report_stuck(&mut self, invariant: &'static str) {
+        let mut text = String::new();
+        for host in self.hosts.iter().filter(|host| host.correct) {
+            if let Some(replica) = &host.replica {
+                let (view, committed, executed) = (replica.view(), replica.committed(), replica.executed());
+                text += &format!("{}: view {view} committed {committed} executed {executed}; ", host.member);
+            }
+        }
+        let waiting: Vec<String> = self.clients.iter().map(|client| format!("{:?}", client.unanswered())).collect();
+        text += &format!("unanswered {}", waiting.join(" "));
+        self.oracle.verdict.fail_cluster(self.time, invariant, text);
+    }
+
+    /// All is answered, and all correct replicas stand at the same slot.
+    pub(crate) fn look(&mut self) {
+        let top = self.oracle.chain.height();
+        let level = |host: &Host| host.replica.as_ref().is_some_and(|r| r.executed() == top && host.machine.executed() == top);
+        let answered = self.clients.iter().all(|client| client.waiting() == 0);
+        let level = self.hosts.iter().filter(|host| host.correct).all(level);
+        if answered && level && self.wishes_sent() {
+            if self.done_at.is_none() {
+                let views = self.hosts.iter().map(|host| host.view).collect();
+                self.done_at = Some((self.time, views));
+                self.oracle.verdict.add("simulated ms from healing to done", self.since_healing() / 1_000);
+            }
+        } else {
+            self.done_at = None;
+        }
+        self.at(self.time + 20_000, Event::Look);
+    }
+
+    fn since_healing(&self) -> u64 {
+        self.time - self.healed_at.unwrap_or(self.time)
+    }
+
+    fn wishes_sent(&self) -> bool {
+        self.plan.load.last_wave == 0
+    }
+
+    /// Equal states at the end, and quiet in a cluster that has nothing to do.
+    fn finish(&mut self) {
+        if let Some((_, views)) = self.done_at.take() {
+            let liars = self.hosts.iter().any(|host| !host.correct);
+            for host in 0..self.hosts.len() {
+                if !self.hosts[host].correct {
+                    continue;
+                }
+                let scene = self.scene(host);
+                let state = self.hosts[host].final_state();
+                if state.slot > 0 {
+                    self.oracle.history.state_vote(scene, &mut self.oracle.verdict, &state);
+                }
+                let quiet = liars || self.hosts[host].view == views[host];
+                self.oracle.verdict.check(quiet, scene, "idle", || "changes the view with nothing to do".into());
+            }
+        }
+        for host in self.hosts.iter().filter(|host| host.correct) {
+            let Some(replica) = &host.replica else { continue };
+            let (counters, verdict) = (replica.status().counters, &mut self.oracle.verdict);
+            verdict.add("fast commit", counters.fast_commits);
+            verdict.add("slow commit", counters.slow_commits);
+            verdict.add("view entered", counters.views_entered);
+        }
+        self.oracle.verdict.add("slot committed", self.oracle.chain.height());
+    }
+
+    /// Where and when something shows.
+    pub(crate) fn scene(&self, host: HostId) -> Scene {
+        Scene { time_us: self.time, member: self.hosts[host].member }
+    }
+
+    /// Writes a line of the trace.
+    pub(crate) fn line(&mut self, text: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.lines {
+            let (seconds, micros) = (self.time / 1_000_000, self.time % 1_000_000);
+            lines(&format!("{seconds:>4}.{micros:06} {}", text()));
+        }
+    }
+
+    /// One step of a host's replica with all that follows.
+    pub(crate) fn step(&mut self, host: HostId, input: Input) {
+        let text = self.lines.is_some().then(|| trace::input(&input));
+        let idle = matches!(input, Input::Idle);
+        let effects = self.hosts[host].step(self.time, input);
+        if let Some(text) = text.filter(|_| !idle || !effects.is_empty()) {
+            let name = self.name(host);
+            self.line(|| format!("{name} <- {text} -> {}", trace::effects(&effects)));
+        }
+        self.hash.add(self.time);
+        self.hash.add(host as u64);
+        effects.iter().for_each(|effect| self.hash.effect(effect));
+        self.perform(host, effects);
+        self.after_step(host);
+        if !idle && !self.hosts[host].idle_due {
+            self.hosts[host].idle_due = true;
+            let (at, life) = (self.time + self.prng.below(self.plan.turn_us), self.hosts[host].life);
+            self.at(at, Event::Idle { host, life });
+        }
+    }
+
+    /// A host's name in a trace.
+    pub(crate) fn name(&self, host: HostId) -> String {
+        let twin = if host >= self.plan.roles.len() { "'" } else { "" };
+        let mark = if self.hosts[host].correct { "R" } else { "B" };
+        format!("{mark}{}{twin}", self.hosts[host].member)
+    }
+
+    /// What a step may have changed: the view, the committed slot, the next timer.
+    pub(crate) fn after_step(&mut self, host: HostId) {
+        let scene = self.scene(host);
+        let Some(replica) = &self.hosts[host].replica else { return };
+        let (view, before) = (replica.view(), self.hosts[host].view);
+        if self.hosts[host].correct {
+            self.oracle.verdict.check(view >= before, scene, "7", || format!("view goes back from {before} to {view}"));
+            for slot in self.hosts[host].committed + 1..=replica.committed() {
+                let digest = replica.committed_digest(slot).expect("a committed slot has a digest");
+                self.oracle.committed(scene, slot, digest);
+            }
+        }
+        let committed = replica.committed();
+        self.hosts[host].committed = committed;
+        self.hosts[host].view = view;
+        self.arm(host);
+    }
+
+    /// Sees to it that a timer event comes when the replica wants to be woken.
+    fn arm(&mut self, host: HostId) {
+        let Some(at) = self.hosts[host].wake_at(self.time + 1) else { return };
+        if self.hosts[host].timer_at.is_none_or(|due| at < due) {
+            self.hosts[host].timer_at = Some(at);
+            let life = self.hosts[host].life;
+            self.at(at, Event::Timer { host, life, at });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some((host, life)) = event.owner() {
+            let state = &self.hosts[host];
+            if life.is_some_and(|life| life != state.life) || state.replica.is_none() || state.gone {
+                return;
+            }
+            if state.frozen_until > self.time {
+                let until = state.frozen_until;
+                return self.at(until, event);
+            }
+        }
+        match event {
+            Event::Deliver(frame) => self.deliver(frame),
+            Event::Flushed { host, .. } => self.flushed(host),
+            Event::Timer { host, at, .. } => {
+                if self.hosts[host].timer_at == Some(at) {
+                    self.hosts[host].timer_at = None;
+                    match self.hosts[host].wake_at(0) {
+                        Some(due) if due <= self.time => self.step(host, Input::Timeout),
+                        _ => self.arm(host),
+                    }
+                }
+            }
+            Event::Idle { host, .. } => {
+                self.hosts[host].idle_due = false;
+                self.step(host, Input::Idle);
+            }
+            Event::Verified { host, job, good, .. } => self.step(host, Input::Verified { job, good }),
+            Event::Worked { host, .. } => self.worked(host),
+            Event::Serve { host, to, kind, digests, .. } => self.serve(host, to, kind, &digests),
+            Event::Connect { a, b } => self.connect(a, b),
+            Event::Down { host, peer, link } => self.down(host, peer, link),
+            Event::Expire { a, b, link } => self.expire(a, b, link),
+            Event::Unblock { from, to } => self.unblock(from, to),
+            Event::Fault(fault) => self.strike(fault),
+            Event::Restart { host } => self.restart(host),
+            Event::Silence { host } => self.silence(host),
+            Event::Heal => self.heal(),
+            Event::Submit { client } => self.submit(client),
+            Event::LastWish { client } => self.last_wish(client),
+            Event::Retry { client } => self.retry(client),
+            Event::Bundle { client, host, bytes, again } => self.intake(client, host, bytes, again),
+            Event::Reply { client, from, set } => self.reply(client, from, &set),
+            Event::Look => self.look(),
+        }
+    }
+}
+
+impl Event {
+    /// The host that has to be up for the event, and the life that it belongs to.
+    fn owner(&self) -> Option<(HostId, Option<u32>)> {
+        match self {
+            Self::Deliver(frame) => Some((frame.to, None)),
+            Self::Flushed { host, life }
+            | Self::Timer { host, life, .. }
+            | Self::Idle { host, life }
+            | Self::Verified { host, life, .. }
+            | Self::Worked { host, life }
+            | Self::Serve { host, life, .. } => Some((*host, Some(*life))),
+            Self::Down { host, .. } => Some((*host, None)),
+            Self::Bundle { host, again: false, .. } => Some((*host, None)),
+            _ => None,
+        }
+    }
+}
+
+/// A host for each member, and a second one for twins, behind all others.
+fn build_hosts(prng: &mut Prng, plan: &Plan, ring: &Arc<Ring>, genesis: Digest, options: &Options) -> Vec<Host> {
+    let mut members: Vec<usize> = (0..plan.roles.len()).collect();
+    let twins = |m: &usize| matches!(plan.roles[*m], Role::Byzantine { twin: true, .. });
+    members.extend((0..plan.roles.len()).filter(twins));
+    let count = members.len();
+    let build = |member: usize| {
+        let keys = ring.member(MemberId::try_from(member).expect("few members"));
+        let liar = match &plan.roles[member] {
+            Role::Correct => None,
+            Role::Byzantine { habits, .. } => {
+                Some(Liar::new(keys.clone(), plan.params.clone(), genesis, habits.clone(), prng))
+            }
+        };
+        Host::new(Parts {
+            hosts: count,
+            member: keys_member(&keys),
+            liar,
+            params: plan.params.clone(),
+            keys,
+            genesis,
+            clock: Clock::new(prng.below(1 << 40), prng.below(plan.drift_ppm + 1), prng.below(plan.wall_spread_us + 1)),
+            pace: plan.disk.clone(),
+            bugs: options.bugs.clone(),
+        })
+    };
+    members.into_iter().map(build).collect()
+}
+
+fn keys_member(keys: &crate::keys::MemberKeys) -> MemberId {
+    trireme_core::types::Keys::me(keys)
+}
+
+/// What is left of the weather once the network has healed.
+pub(crate) fn calm(weather: &Weather) -> Weather {
+    Weather { jitter_us: weather.jitter_us, ..Weather::default() }
+}

@@ -1,0 +1,384 @@
+//! Executes committed slots (R-EXECUTE, R-STATE, R-REPLY).
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use trireme_core::api::Execution;
+use trireme_core::message::StateVote;
+use trireme_core::reply::{MAX_REPLY_ENTRIES, MAX_REPLY_SET_BYTES, MAX_RESULT_BYTES, Outcome, ReplyEntry, ReplySet};
+use trireme_core::request::{Body, BundleRef, RequestNumber, RequestRef};
+use trireme_core::sessions::{OpenSession, SessionLimits, SessionTable, Verdict};
+use trireme_core::types::ClientId;
+use trireme_core::{Params, Slot, View};
+use trireme_crypto::{Digest, context, hash, hash_parts, merkle};
+
+use crate::application::{Application, Op};
+use crate::registry::ClientRegistry;
+use crate::tree::{Change, Tree};
+
+/// Sessions that may wait for the session tree; beyond, they go after the slot, so that a root does not stop execution
+/// for long.
+const MAX_TOUCHED: usize = 1_024;
+
+/// An item of the executed stream: a request that is executed, now or by an earlier copy. Requests that are refused
+/// give none.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecutedRequest<'a> {
+    /// Whose.
+    pub client: &'a ClientId,
+    /// Its number.
+    pub number: RequestNumber,
+    /// Digest of the request that was executed under this number.
+    pub request: Digest,
+    /// The slot at hand.
+    pub slot: Slot,
+    /// Digest of the result (context `RESULT`); `None` if the result is no longer held.
+    pub result: Option<Digest>,
+    /// True: a copy; nothing was executed.
+    pub duplicate: bool,
+}
+
+/// Where the executed stream goes.
+pub type Sink<'a> = &'a mut dyn FnMut(&ExecutedRequest<'_>);
+
+/// What the execution of a slot gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// The slot.
+    pub slot: Slot,
+    /// One set, with entries, for each client that had a request in the slot, in the order of their first ones. Empty
+    /// on a replay.
+    pub replies: Vec<ReplySet>,
+    /// Roots, if the slot asked for them.
+    pub state: Option<StateVote>,
+    /// Requests in the slot's batches.
+    pub ops: u32,
+    /// Of these: executed for the first time.
+    pub fresh: u32,
+    /// Of these: copies of executed ones, below the low mark included.
+    pub duplicates: u32,
+    /// Of these: refused.
+    pub refused: u32,
+    /// Batches whose body is malformed, from which nothing was executed. More than f members lied about them.
+    pub malformed: u32,
+}
+
+/// Replies of one client in the slot at hand.
+struct Group {
+    client: ClientId,
+    entries: Vec<ReplyEntry>,
+    result_bytes: usize,
+}
+
+impl Group {
+    /// Adds a reply, within the limits of a set. What is executed without an entry can be asked for again.
+    fn push(&mut self, number: RequestNumber, request: Digest, outcome: Outcome) {
+        if self.entries.len() >= MAX_REPLY_ENTRIES {
+            return;
+        }
+        let outcome = match outcome {
+            Outcome::Executed(result) if self.result_bytes + result.len() > MAX_REPLY_SET_BYTES => Outcome::LeftOut,
+            Outcome::Executed(result) => {
+                self.result_bytes += result.len();
+                Outcome::Executed(result)
+            }
+            other => other,
+        };
+        self.entries.push(ReplyEntry {
+            number,
+            request,
+            outcome,
+        });
+    }
+}
+
+/// Where and when a request is executed.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: Slot,
+    view: View,
+    timestamp: u64,
+}
+
+/// The replicated state and what executes on it. One thread drives it, slot after slot.
+pub struct Executor {
+    app: Box<dyn Application>,
+    registry: ClientRegistry,
+    sessions: SessionTable,
+    session_tree: Tree,
+    session_changes: Vec<Change>,
+    executed: Slot,
+    timestamp: u64,
+    /// Digests of the last slot's reply sets: the leaves of its receipts root.
+    receipts: Vec<Digest>,
+    groups: Vec<Group>,
+    group_of: HashMap<ClientId, usize>,
+    result: Vec<u8>,
+}
+
+impl Executor {
+    /// The state before slot 1.
+    pub fn new(app: Box<dyn Application>, registry: ClientRegistry, params: &Params) -> Self {
+        Self::with_limits(app, registry, SessionLimits::new(params))
+    }
+
+    /// [`Executor::new`] with session limits of the caller's; equal at all members.
+    pub fn with_limits(app: Box<dyn Application>, registry: ClientRegistry, limits: SessionLimits) -> Self {
+        Self {
+            app,
+            registry,
+            sessions: SessionTable::new(limits),
+            session_tree: Tree::new(),
+            session_changes: Vec::new(),
+            executed: 0,
+            timestamp: 0,
+            receipts: Vec::new(),
+            groups: Vec::new(),
+            group_of: HashMap::new(),
+            result: Vec::new(),
+        }
+    }
+
+    /// The slot executed last; 0: none.
+    pub fn executed(&self) -> Slot {
+        self.executed
+    }
+
+    /// Sessions held.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Name of the application.
+    pub fn app_name(&self) -> &'static str {
+        self.app.name()
+    }
+
+    /// Executes a slot.
+    ///
+    /// # Panics
+    ///
+    /// If it is not the one after the last: the core gives slots in order, once.
+    pub fn execute(&mut self, execution: &Execution, mut sink: Option<Sink<'_>>) -> Executed {
+        assert_eq!(execution.slot, self.executed + 1, "slots execute in order, once");
+        let place = Place {
+            slot: execution.slot,
+            view: execution.view,
+            timestamp: execution.timestamp,
+        };
+        let mut done = Executed {
+            slot: place.slot,
+            ..Executed::default()
+        };
+        for batch in &execution.batches {
+            // All members have these very bytes, so all skip the same.
+            let Ok(body) = Body::parse(&batch.body) else {
+                done.malformed += 1;
+                continue;
+            };
+            for bundle in body.bundles() {
+                self.execute_bundle(place, &bundle, &mut done, &mut sink);
+            }
+        }
+        (self.executed, self.timestamp) = (place.slot, place.timestamp);
+        self.collect_replies(place, execution.replay, &mut done);
+        if self.sessions.touched() >= MAX_TOUCHED {
+            self.settle_sessions();
+        }
+        done.state = execution.root.then(|| self.state_root(place.slot));
+        done
+    }
+
+    /// Roots after `slot`.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is not the one executed last: the state before it is gone.
+    pub fn state_root(&mut self, slot: Slot) -> StateVote {
+        assert_eq!(slot, self.executed, "the state is that after the last slot");
+        self.settle_sessions();
+        let (app, sessions) = (self.app.root(), self.session_tree.root());
+        let state_root = hash_parts(context::STATE, &[b"state   ", &app.0, &sessions.0]);
+        StateVote {
+            slot,
+            state_root,
+            receipts_root: merkle::root(&self.receipts),
+            timestamp: self.timestamp,
+        }
+    }
+
+    /// Brings the session tree up to date; costs time in proportion to the sessions opened since the last call.
+    fn settle_sessions(&mut self) {
+        let changes = &mut self.session_changes;
+        changes.clear();
+        self.sessions.drain_touched(|client, digest| {
+            let place = hash_parts(context::STATE, &[b"client  ", &client.0]);
+            changes.push(Change {
+                place,
+                value: Some(digest),
+            });
+        });
+        self.session_tree.apply(changes);
+    }
+
+    fn execute_bundle(
+        &mut self,
+        place: Place,
+        bundle: &BundleRef<'_>,
+        done: &mut Executed,
+        sink: &mut Option<Sink<'_>>,
+    ) {
+        done.ops += bundle.ops();
+        let client = bundle.client();
+        let group = group(&mut self.groups, &mut self.group_of, client, bundle.ops() as usize);
+        let (session, refusal) = if self.registry.admits(client) {
+            (self.sessions.open(client, bundle.done_below()), Outcome::NoSession)
+        } else {
+            (None, Outcome::NotRegistered)
+        };
+        let Some(session) = session else {
+            done.refused += bundle.ops();
+            for request in bundle.requests() {
+                group.push(request.number, request.digest(client), refusal.clone());
+            }
+            return;
+        };
+        let (app, result) = (self.app.as_mut(), &mut self.result);
+        Turn {
+            app,
+            result,
+            place,
+            client,
+            session,
+            group,
+            done,
+            sink,
+        }
+        .run(bundle);
+    }
+
+    /// Makes the reply sets out of the groups, which are empty afterwards.
+    fn collect_replies(&mut self, place: Place, replay: bool, done: &mut Executed) {
+        self.group_of.clear();
+        let sets = self
+            .groups
+            .drain(..)
+            .map(|group| ReplySet::new(group.client, place.slot, place.view, group.entries));
+        let sets: Vec<ReplySet> = sets.collect();
+        self.receipts.clear();
+        self.receipts.extend(sets.iter().map(|set| set.digest));
+        if !replay {
+            done.replies = sets;
+        }
+    }
+}
+
+/// The group of a client, made if it has none yet. Bundles of one client often follow each other, so the last group is
+/// looked at first.
+fn group<'a>(
+    groups: &'a mut Vec<Group>,
+    group_of: &mut HashMap<ClientId, usize>,
+    client: &ClientId,
+    ops: usize,
+) -> &'a mut Group {
+    let index = match groups.last() {
+        Some(last) if last.client == *client => groups.len() - 1,
+        _ => *group_of.entry(*client).or_insert(groups.len()),
+    };
+    if index == groups.len() {
+        groups.push(Group {
+            client: *client,
+            entries: Vec::with_capacity(ops),
+            result_bytes: 0,
+        });
+    }
+    &mut groups[index]
+}
+
+/// The execution of one bundle whose client has a session.
+struct Turn<'a, 's, 'k> {
+    app: &'a mut dyn Application,
+    result: &'a mut Vec<u8>,
+    place: Place,
+    client: &'a ClientId,
+    session: OpenSession<'a>,
+    group: &'a mut Group,
+    done: &'a mut Executed,
+    sink: &'s mut Option<Sink<'k>>,
+}
+
+impl Turn<'_, '_, '_> {
+    fn run(mut self, bundle: &BundleRef<'_>) {
+        for request in bundle.requests() {
+            match self.session.judge(request.number, self.place.slot) {
+                Verdict::Fresh => self.execute(&request),
+                Verdict::Executed {
+                    request: digest,
+                    result,
+                    answered,
+                } => {
+                    self.repeat(request.number, digest, result, answered);
+                }
+                Verdict::Gone => {
+                    self.done.duplicates += 1;
+                    self.group
+                        .push(request.number, request.digest(self.client), Outcome::ResultGone);
+                }
+                Verdict::TooFarAhead { low } => {
+                    self.done.refused += 1;
+                    self.group.push(
+                        request.number,
+                        request.digest(self.client),
+                        Outcome::TooFarAhead { low },
+                    );
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, request: &RequestRef<'_>) {
+        let Place { slot, timestamp, .. } = self.place;
+        let digest = request.digest(self.client);
+        self.result.clear();
+        let op = Op {
+            slot,
+            timestamp,
+            client: self.client,
+            request: &digest,
+            payload: request.payload,
+        };
+        self.app.execute(&op, self.result);
+        assert!(
+            self.result.len() <= MAX_RESULT_BYTES,
+            "an application keeps to the limit on results"
+        );
+        let result = Bytes::copy_from_slice(self.result);
+        self.done.fresh += 1;
+        self.emit(request.number, digest, Some(&result), false);
+        self.session.record(request.number, digest, result.clone(), slot);
+        self.group.push(request.number, digest, Outcome::Executed(result));
+    }
+
+    /// A copy: one reply for each number in a slot is enough, however many copies it orders.
+    fn repeat(&mut self, number: RequestNumber, request: Digest, result: Option<Bytes>, answered: bool) {
+        self.done.duplicates += 1;
+        self.emit(number, request, result.as_ref(), true);
+        if !answered {
+            self.group
+                .push(number, request, result.map_or(Outcome::ResultGone, Outcome::Executed));
+        }
+    }
+
+    fn emit(&mut self, number: RequestNumber, request: Digest, result: Option<&Bytes>, duplicate: bool) {
+        let Some(sink) = self.sink else { return };
+        let result = result.map(|result| hash(context::RESULT, result));
+        sink(&ExecutedRequest {
+            client: self.client,
+            number,
+            request,
+            slot: self.place.slot,
+            result,
+            duplicate,
+        });
+    }
+}

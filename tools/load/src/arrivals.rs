@@ -1,0 +1,154 @@
+//! The schedule of an open loop: when each request is meant to be sent, whatever the cluster does.
+
+use std::collections::VecDeque;
+
+use crate::options::Arrivals;
+use crate::random::Random;
+
+/// Arrivals that wait for room; beyond, the oldest count as failed.
+pub(crate) const MAX_BACKLOG: usize = 1 << 20;
+
+/// Arrivals until `end_ns`, in nanoseconds since the start of the load.
+pub(crate) struct Schedule {
+    arrivals: Arrivals,
+    /// Nanoseconds between two arrivals, on average.
+    interval_ns: f64,
+    random: Random,
+    /// Exact time of the next arrival to plan; a float, so that rounding does not add up to another rate.
+    next_ns: f64,
+    end_ns: u64,
+    bundle: usize,
+    /// Planned and not yet sent, ascending: at least one bundle ahead.
+    planned: VecDeque<u64>,
+    dropped: Vec<u64>,
+}
+
+impl Schedule {
+    pub(crate) fn new(arrivals: Arrivals, per_second: f64, bundle: u32, end_ns: u64, seed: u64) -> Self {
+        let mut schedule = Self {
+            arrivals,
+            interval_ns: 1e9 / per_second,
+            random: Random::new(seed, 0xa441),
+            next_ns: 0.0,
+            end_ns,
+            bundle: bundle as usize,
+            planned: VecDeque::new(),
+            dropped: Vec::new(),
+        };
+        schedule.plan(0);
+        schedule
+    }
+
+    /// When the next bundle is complete. None: nothing is left.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let last = self.planned.len().min(self.bundle);
+        self.planned.get(last.checked_sub(1)?).copied()
+    }
+
+    /// The intended times of the next bundle, if it is due: its requests arrived by now. The last bundle may be short.
+    pub(crate) fn take_due(&mut self, now_ns: u64, into: &mut Vec<u64>) -> bool {
+        if self.next_due().is_none_or(|due| due > now_ns) {
+            return false;
+        }
+        let count = self.planned.len().min(self.bundle);
+        into.clear();
+        into.extend(self.planned.drain(..count));
+        self.plan(now_ns);
+        true
+    }
+
+    /// Puts a bundle back that could not be sent for lack of room.
+    pub(crate) fn put_back(&mut self, intended: &[u64]) {
+        for &time in intended.iter().rev() {
+            self.planned.push_front(time);
+        }
+    }
+
+    /// Plans until one bundle lies ahead of `now_ns`, and drops what the backlog cannot hold.
+    pub(crate) fn plan(&mut self, now_ns: u64) {
+        while self.planned.len() < self.bundle || self.planned.back().is_some_and(|&last| last <= now_ns) {
+            let time = self.next_ns as u64;
+            if time >= self.end_ns {
+                break;
+            }
+            self.planned.push_back(time);
+            let gap = match self.arrivals {
+                Arrivals::Fixed => 1.0,
+                Arrivals::Poisson => self.random.exponential(),
+            };
+            self.next_ns += gap * self.interval_ns;
+            if self.planned.len() > MAX_BACKLOG.max(self.bundle) {
+                self.dropped.extend(self.planned.pop_front());
+            }
+        }
+    }
+
+    /// Arrivals that were dropped since the last call: they are failures, not omissions.
+    pub(crate) fn take_dropped(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// What was due by now and never sent.
+    pub(crate) fn unsent(&self, now_ns: u64) -> usize {
+        self.planned.partition_point(|&time| time <= now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(arrivals: Arrivals, per_second: f64, bundle: u32) -> Vec<Vec<u64>> {
+        let mut schedule = Schedule::new(arrivals, per_second, bundle, 1_000_000_000, 3);
+        let (mut bundles, mut times) = (Vec::new(), Vec::new());
+        while let Some(due) = schedule.next_due() {
+            assert!(
+                due == 0 || !schedule.take_due(due - 1, &mut times),
+                "not before its last request arrived"
+            );
+            assert!(schedule.take_due(due, &mut times));
+            bundles.push(times.clone());
+        }
+        bundles
+    }
+
+    #[test]
+    fn fixed_arrivals_keep_their_distance_and_do_not_drift() {
+        let bundles = all(Arrivals::Fixed, 3_000.0, 1);
+        assert_eq!(bundles.len(), 3_000);
+        assert_eq!((bundles[1][0], bundles[2_999][0]), (333_333, 999_666_666));
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_rate_and_scatter() {
+        let times: Vec<u64> = all(Arrivals::Poisson, 20_000.0, 1).concat();
+        assert!((19_500..20_500).contains(&times.len()), "{}", times.len());
+        assert!(times.is_sorted());
+        // Of exponential gaps a share of 1 - 1/e is below the mean.
+        let short = times.windows(2).filter(|pair| pair[1] - pair[0] < 50_000).count();
+        assert!((0.60..0.66).contains(&(short as f64 / times.len() as f64)), "{short}");
+    }
+
+    #[test]
+    fn a_bundle_is_due_with_its_last_request_and_the_rest_comes_at_the_end() {
+        let bundles = all(Arrivals::Fixed, 1_000.0, 64);
+        assert_eq!(bundles.len(), 1_000usize.div_ceil(64));
+        assert_eq!((bundles[0][0], bundles[0][63]), (0, 63_000_000));
+        assert_eq!(bundles.last().unwrap().len(), 1_000 % 64);
+    }
+
+    #[test]
+    fn a_stall_keeps_the_intended_times_and_the_backlog_is_bounded() {
+        let mut schedule = Schedule::new(Arrivals::Fixed, 1e6, 1, 3_000_000_000, 3);
+        let mut times = Vec::new();
+        schedule.plan(500_000_000);
+        assert!(schedule.take_due(500_000_000, &mut times));
+        assert_eq!(times, [0], "half a second late");
+        schedule.put_back(&times);
+        schedule.plan(3_000_000_000);
+        let dropped = schedule.take_dropped();
+        assert_eq!(dropped.len(), 3_000_000 - MAX_BACKLOG);
+        assert_eq!(dropped[0], 0);
+        assert_eq!(schedule.unsent(u64::MAX), MAX_BACKLOG);
+    }
+}

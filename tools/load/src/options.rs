@@ -1,0 +1,176 @@
+//! What load to make.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use trireme_client::{ConnectError, Route, SubmitError};
+use trireme_config::AppKind;
+
+/// How much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// Closed loop: as much as `in_flight` outstanding requests give.
+    Max,
+    /// Open loop: this many requests a second, all clients together.
+    PerSecond(f64),
+}
+
+/// When requests of an open loop arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrivals {
+    /// At equal distances.
+    Fixed,
+    /// At random, independent of each other, as from many users.
+    #[default]
+    Poisson,
+}
+
+/// Where acknowledged requests are recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    /// Not at all.
+    None,
+    /// In memory: 52 bytes a request.
+    #[default]
+    Memory,
+    /// In this file, which is made anew.
+    File(PathBuf),
+}
+
+/// What load to make.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Measured time.
+    pub duration: Duration,
+    /// Load before that, which is not measured (but recorded).
+    pub warm_up: Duration,
+    /// How long to wait at the end for what is outstanding; what has no answer then is `unknown`.
+    pub drain: Duration,
+    /// How much.
+    pub rate: Rate,
+    /// When, in an open loop.
+    pub arrivals: Arrivals,
+    /// Identities to use: the first so many of the keys, in turn.
+    pub clients: u32,
+    /// Outstanding requests of a closed loop, all clients together. None: [`LoadOptions::default_in_flight`].
+    pub in_flight: Option<u32>,
+    /// Bytes of each value (`kv`), of each request (`null`).
+    pub payload_bytes: usize,
+    /// Requests under one signature. In an open loop so many arrivals make a bundle, and each one's latency runs from
+    /// its own intended time.
+    pub bundle: u32,
+    /// Keys that are written, uniformly at random (`kv`).
+    pub keys: u32,
+    /// What the cluster runs.
+    pub app: AppKind,
+    /// Arrivals, keys and values follow from it.
+    pub seed: u64,
+    /// Where acknowledged requests are recorded.
+    pub recording: Recording,
+    /// Which replicas the requests go to.
+    pub route: Route,
+    /// A request without a result after this time is given up.
+    pub give_up: Duration,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(10),
+            warm_up: Duration::from_secs(1),
+            drain: Duration::from_secs(10),
+            rate: Rate::Max,
+            arrivals: Arrivals::Poisson,
+            clients: 16,
+            in_flight: None,
+            payload_bytes: 512,
+            bundle: 1,
+            keys: 100_000,
+            app: AppKind::Kv,
+            seed: 1,
+            recording: Recording::Memory,
+            route: Route::Spread,
+            give_up: Duration::from_secs(10),
+        }
+    }
+}
+
+impl LoadOptions {
+    /// The depth of a closed loop that nobody chose: 512 requests, or 32 bundles if that is more. Deeper loops raise
+    /// the latency (depth = rate x latency) and the throughput little; shallower ones leave batches empty.
+    pub fn default_in_flight(bundle: u32) -> u32 {
+        bundle.saturating_mul(32).max(512)
+    }
+
+    /// The depth of the closed loop.
+    pub fn depth(&self) -> u32 {
+        self.in_flight
+            .unwrap_or_else(|| Self::default_in_flight(self.bundle))
+            .max(self.bundle)
+    }
+
+    /// Checks what does not depend on the cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Options`] with the reason.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let rules = [
+            (self.bundle >= 1, "bundle: at least 1 request"),
+            (self.clients >= 1, "clients: at least 1"),
+            (self.keys >= 1, "keys: at least 1"),
+            (self.payload_bytes >= 1, "payload_bytes: at least 1"),
+            (!self.duration.is_zero(), "duration: more than nothing"),
+            (self.in_flight != Some(0), "in_flight: at least 1"),
+        ];
+        if let Rate::PerSecond(rate) = self.rate
+            && !(rate.is_finite() && rate > 0.0 && rate <= 1e8)
+        {
+            return Err(LoadError::Options("rate: above 0, at most 100,000,000 a second"));
+        }
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, why)) => Err(LoadError::Options(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there is no measurement.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Options that make no sense.
+    #[error("{0}")]
+    Options(&'static str),
+    /// Fewer identities in the keys than clients wanted.
+    #[error("{wanted} clients wanted, the keys have {have}")]
+    Clients {
+        /// Wanted.
+        wanted: u32,
+        /// In the keys.
+        have: usize,
+    },
+    /// The cluster cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The cluster accepts nothing from these clients, or a request is above its limits.
+    #[error("no request is accepted: {0}")]
+    Refused(SubmitError),
+    /// The record of acknowledged requests could not be written.
+    #[error("{operation} {path}: {source}")]
+    Record {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The runtime or its timer could not be made.
+    #[error("{operation}: {source}")]
+    Runtime {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

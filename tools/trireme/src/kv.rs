@@ -1,0 +1,164 @@
+//! `trireme put`, `get`, `delete`, `cas`: one operation on the replicated key-value store.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use trireme_client::{Client, Options};
+use trireme_config::AppKind;
+use trireme_state::kv::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Op, OpResult};
+
+use crate::files;
+
+/// Which cluster, and as whom.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connection {
+    /// The client's settings (client.toml)
+    #[arg(long, value_name = "FILE", default_value = "cluster/client/client.toml")]
+    config: PathBuf,
+}
+
+/// Arguments of `trireme put`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    connection: Connection,
+    key: String,
+    value: String,
+}
+
+/// Arguments of `trireme get`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    connection: Connection,
+    key: String,
+    /// Say the version, too
+    #[arg(long)]
+    version: bool,
+}
+
+/// Arguments of `trireme delete`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    connection: Connection,
+    key: String,
+}
+
+/// Arguments of `trireme cas`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CasArgs {
+    #[command(flatten)]
+    connection: Connection,
+    key: String,
+    /// The version that the key must have; 0: it must be absent
+    expected: u64,
+    value: String,
+}
+
+/// Runs `trireme put`.
+pub(crate) fn put(args: PutArgs) -> Result<()> {
+    let op = Op::Put {
+        key: args.key.as_bytes(),
+        value: args.value.as_bytes(),
+    };
+    run(&args.connection, op, |result| written(&result))
+}
+
+/// Runs `trireme get`.
+pub(crate) fn get(args: GetArgs) -> Result<()> {
+    let op = Op::Get {
+        key: args.key.as_bytes(),
+    };
+    run(&args.connection, op, |result| match result {
+        OpResult::Value { version, value } => {
+            if args.version {
+                println!("version {version}");
+            }
+            let mut out = std::io::stdout();
+            out.write_all(value)?;
+            Ok(out.write_all(b"\n")?)
+        }
+        OpResult::Absent => bail!("no such key"),
+        other => unexpected(&other),
+    })
+}
+
+/// Runs `trireme delete`.
+pub(crate) fn delete(args: DeleteArgs) -> Result<()> {
+    let op = Op::Delete {
+        key: args.key.as_bytes(),
+    };
+    run(&args.connection, op, |result| match result {
+        OpResult::Deleted { version } => {
+            println!("deleted version {version}");
+            Ok(())
+        }
+        OpResult::Absent => bail!("no such key"),
+        other => unexpected(&other),
+    })
+}
+
+/// Runs `trireme cas`.
+pub(crate) fn cas(args: CasArgs) -> Result<()> {
+    let (key, value) = (args.key.as_bytes(), args.value.as_bytes());
+    let op = Op::CompareAndSet {
+        key,
+        expected: args.expected,
+        value,
+    };
+    run(&args.connection, op, |result| match result {
+        OpResult::Mismatch { version: 0 } => bail!("not written: the key is absent"),
+        OpResult::Mismatch { version } => bail!("not written: the key has version {version}"),
+        other => written(&other),
+    })
+}
+
+fn written(result: &OpResult<'_>) -> Result<()> {
+    match result {
+        OpResult::Written { version } => {
+            println!("version {version}");
+            Ok(())
+        }
+        OpResult::Full => bail!("not written: the store is full"),
+        other => unexpected(other),
+    }
+}
+
+fn unexpected(result: &OpResult<'_>) -> Result<()> {
+    bail!("the cluster answered with something else: {result:?}")
+}
+
+/// Orders one operation and shows its result.
+fn run(connection: &Connection, op: Op<'_>, show: impl FnOnce(OpResult<'_>) -> Result<()>) -> Result<()> {
+    let (key, value) = match op {
+        Op::Put { key, value } | Op::CompareAndSet { key, value, .. } => (key, value),
+        Op::Get { key } | Op::Delete { key } => (key, &[][..]),
+    };
+    ensure!(
+        (1..=MAX_KEY_BYTES).contains(&key.len()),
+        "a key has 1 to {MAX_KEY_BYTES} bytes"
+    );
+    ensure!(
+        value.len() <= MAX_VALUE_BYTES,
+        "a value has at most {MAX_VALUE_BYTES} bytes"
+    );
+    let files = files::client(&connection.config)?;
+    ensure!(
+        files.cluster.app == AppKind::Kv,
+        "this cluster replicates no keys: its app is {}",
+        files.cluster.app.name()
+    );
+    let payload = op.encode();
+    let accepted = crate::block_on(async {
+        let client = Client::connect(&files.cluster, &files.keys, Options::default()).await?;
+        let accepted = client.submit(&payload).await?;
+        client.close();
+        Ok(accepted)
+    })?;
+    match OpResult::decode(&accepted.result) {
+        Ok(result) => show(result),
+        Err(why) => bail!("f+1 replicas agree on a result that cannot be read: {why}"),
+    }
+}

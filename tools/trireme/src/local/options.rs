@@ -1,0 +1,259 @@
+//! The arguments of `trireme local`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use trireme_core::quorum::{MAX_MEMBERS, Quorums};
+use trireme_load::LoadOptions;
+use trireme_pipeline::topology::CorePlan;
+
+use crate::local::report::{Latency, Report, SCHEMA};
+use crate::names::{self, App, Auth, Durable, Rate};
+use crate::proc::Machine;
+
+/// Arguments of `trireme local`.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "a flag each")]
+pub(crate) struct LocalArgs {
+    /// Number of replicas, a process each
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) replicas: u16,
+    /// Byzantine replicas to be stood [default: the most that the number of replicas allows]
+    #[arg(long, value_name = "F")]
+    pub(crate) f: Option<u16>,
+    /// How long the load runs
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = names::duration)]
+    pub(crate) duration: Duration,
+    /// Requests per second (open loop, latency from the time at which each was due), or max (closed loop)
+    #[arg(long, value_name = "R|max", default_value = "max", value_parser = names::rate)]
+    pub(crate) rate: Rate,
+    /// Client identities
+    #[arg(long, value_name = "C", default_value_t = 16)]
+    pub(crate) clients: u32,
+    /// Requests in flight, over all clients (closed loop) [default: 512, or 32 bundles]
+    #[arg(long, value_name = "K")]
+    pub(crate) in_flight: Option<u32>,
+    /// Bytes of each written value
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    pub(crate) payload: usize,
+    /// Requests under one client signature
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) bundle: u32,
+    /// Different keys that are written
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) keys: u32,
+    /// Application to replicate
+    #[arg(long, default_value = "kv")]
+    pub(crate) app: App,
+    /// When a write counts as durable
+    #[arg(long, default_value = "sync")]
+    pub(crate) durability: Durable,
+    /// Whether client signatures are checked
+    #[arg(long, default_value = "signed")]
+    pub(crate) client_auth: Auth,
+    /// Core plan of the replicas: 1, 2 or 4 threads each
+    #[arg(long, value_name = "PLAN", default_value = "1")]
+    pub(crate) cores: String,
+    /// Directory for the data: empty or not there yet [default: a fresh one on a disk]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep the data after the run
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Seed of the load
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where to write the report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Kill the leader (SIGKILL) at this time of the load and restart it 2 s later
+    #[arg(long, value_name = "TIME", value_parser = names::duration, conflicts_with = "serve")]
+    pub(crate) kill_leader_at: Option<Duration>,
+    /// No load: run until Ctrl-C, for clients of your own
+    #[arg(long)]
+    pub(crate) serve: bool,
+}
+
+impl LocalArgs {
+    /// The f of the cluster.
+    pub(crate) fn f(&self) -> u16 {
+        self.f.unwrap_or(Quorums::default_f(self.replicas))
+    }
+
+    /// Requests in flight of the closed loop.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight
+            .unwrap_or_else(|| LoadOptions::default_in_flight(self.bundle))
+    }
+
+    /// Refuses what cannot be run, before anything is made.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(
+            Quorums::new(self.replicas, self.f()).is_ok(),
+            "{} replicas cannot stand f = {}: n >= 3f + 1 and n <= {MAX_MEMBERS} must hold",
+            self.replicas,
+            self.f()
+        );
+        ensure!(
+            self.duration >= Duration::from_millis(100),
+            "--duration must be at least 100ms"
+        );
+        ensure!(
+            self.clients > 0 && self.bundle > 0 && self.keys > 0,
+            "--clients, --bundle and --keys must be positive"
+        );
+        ensure!(
+            self.in_flight() >= self.bundle,
+            "--in-flight {} is less than one bundle of {} requests",
+            self.in_flight(),
+            self.bundle
+        );
+        if let Some(at) = self.kill_leader_at {
+            ensure!(at < self.duration, "--kill-leader-at must lie within --duration");
+            ensure!(
+                self.f() > 0,
+                "--kill-leader-at needs f >= 1: without the leader nothing could commit"
+            );
+        }
+        CorePlan::parse(&self.cores)?;
+        Ok(())
+    }
+
+    /// A report with what is known before the run.
+    pub(crate) fn report(&self) -> Report {
+        let p = Quorums::new(self.replicas, self.f()).map_or(0, |quorums| quorums.p());
+        let (in_flight, offered_rate) = match self.rate {
+            Rate::Max => (Some(self.in_flight()), None),
+            Rate::PerSecond(rate) => (None, Some(rate)),
+        };
+        Report {
+            schema: SCHEMA,
+            ok: false,
+            error: None,
+            version: env!("CARGO_PKG_VERSION"),
+            machine: Machine::read(),
+            replicas: self.replicas,
+            f: self.f(),
+            p,
+            ordering: "trireme",
+            app: trireme_config::AppKind::from(self.app).name(),
+            durability: trireme_config::Durability::from(self.durability).name(),
+            client_auth: trireme_config::ClientAuth::from(self.client_auth).name(),
+            core_plan: self.cores.clone(),
+            log_devices: Vec::new(),
+            filesystem: None,
+            data_dir: None,
+            data_kept: false,
+            clients: self.clients,
+            in_flight,
+            bundle: self.bundle,
+            payload_bytes: self.payload,
+            keys: self.keys,
+            seed: self.seed,
+            duration_s: self.duration.as_secs_f64(),
+            offered_rate,
+            measured_s: None,
+            throughput_ops_s: None,
+            throughput_mb_s: None,
+            latency_us: Latency::default(),
+            submitted: None,
+            acknowledged: None,
+            failed: None,
+            unknown: None,
+            failures: std::collections::BTreeMap::new(),
+            without_effect: None,
+            wrong_replies: None,
+            retries: None,
+            longest_gap_ms: None,
+            executed: None,
+            suppressed: None,
+            lost: None,
+            duplicated: None,
+            different: None,
+            diverged: None,
+            fast_path_share: None,
+            views: None,
+            slots_committed: None,
+            batches: None,
+            bytes_per_batch: None,
+            signatures_made_per_op: None,
+            signatures_verified_per_op: None,
+            fsyncs: None,
+            cpu_us_per_op: None,
+            cpu_us_per_op_by_stage: std::collections::BTreeMap::new(),
+            client_cpu_us_per_op: None,
+            rss_mb_max: None,
+            state_roots_equal: None,
+            state_slot: None,
+            state_root: None,
+            evidence: None,
+            alarms: None,
+            kill_leader: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: LocalArgs,
+    }
+
+    fn parse(line: &str) -> LocalArgs {
+        Line::try_parse_from(std::iter::once("local").chain(line.split_whitespace()))
+            .unwrap()
+            .args
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_main_job() {
+        let args = parse("");
+        args.check().unwrap();
+        assert_eq!((args.replicas, args.f(), args.payload, args.keys), (4, 1, 512, 100_000));
+        assert_eq!(
+            (args.duration, args.rate, args.bundle),
+            (Duration::from_secs(10), Rate::Max, 1)
+        );
+        assert_eq!(args.report().p, 0);
+        assert_eq!(
+            (parse("").in_flight(), parse("--bundle 64").in_flight()),
+            (512, 32 * 64)
+        );
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let args = parse(
+            "--replicas 7 --f 1 --duration 500ms --rate 1000 --clients 3 --in-flight 12 --payload 64 --bundle 4 --app null \
+             --durability none --client-auth none --cores 2 --data /x --keep --seed 9 --json y --kill-leader-at 100ms",
+        );
+        args.check().unwrap();
+        assert_eq!((args.report().p, args.report().offered_rate), (1, Some(1000.0)));
+        assert!(parse("--serve").serve);
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        for line in [
+            "--replicas 3 --f 1",
+            "--replicas 0",
+            "--duration 1ms",
+            "--clients 0",
+            "--bundle 0",
+            "--keys 0",
+            "--in-flight 3 --bundle 4",
+            "--kill-leader-at 10s",
+            "--replicas 1 --kill-leader-at 1s",
+            "--cores 3",
+        ] {
+            assert!(parse(line).check().is_err(), "{line}");
+        }
+    }
+}

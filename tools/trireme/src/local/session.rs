@@ -1,0 +1,429 @@
+//! One run, step by step: make, start, load, check, stop, compare.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use trireme_config::{ClientBudget, Durability, LogBudget};
+
+use crate::disk::{self, Disk};
+use crate::init::{self, Made, Plan};
+use crate::local::compare::{self, Seen};
+use crate::local::figures::Span;
+use crate::local::kill::{self, Killed};
+use crate::local::loading::{self, Loaded};
+use crate::local::options::LocalArgs;
+use crate::local::place::Place;
+use crate::local::ports::Ports;
+use crate::local::replicas::Replicas;
+use crate::local::report::{KillLeader, Report, ratio, rounded};
+use crate::local::{Control, watch};
+use crate::probe::Probe;
+
+/// How long a replica may take to answer a question about its status.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Name of the file, in a replica's directory, of what it executed.
+const EXECUTED: &str = "executed";
+
+/// A cluster that is made and may run.
+struct Cluster {
+    made: Made,
+    dir: PathBuf,
+    replicas: Rc<RefCell<Replicas>>,
+    probe: Probe,
+}
+
+/// Does the whole job. What it finds goes into the report, also if it fails later.
+pub(super) async fn run(args: &LocalArgs, report: &mut Report, place: &Place, control: &Control) -> Result<()> {
+    announce(args);
+    let mut cluster = make(args, report, place)?;
+    start(&mut cluster, report).await?;
+    if args.serve {
+        return serve(&mut cluster, report, control).await;
+    }
+    let acknowledged = cluster.dir.join("acknowledged");
+    let (loaded, span, killed) = load(args, report, &mut cluster, &acknowledged).await?;
+    verify(args, report, &mut cluster, &loaded, span, killed).await?;
+    stop(&mut cluster)?;
+    compare_streams(report, &cluster, &acknowledged)?;
+    summary(report);
+    judge(report)
+}
+
+fn announce(args: &LocalArgs) {
+    let (durability, auth) = (Durability::from(args.durability).name(), args.client_auth);
+    println!(
+        "trireme local: {} replicas (f = {}), app {:?}, durability {durability}, client signatures {:?}, core plan {}",
+        args.replicas,
+        args.f(),
+        args.app,
+        auth,
+        args.cores
+    );
+}
+
+fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster> {
+    let disk = disk::choose(args.data.as_deref(), args.durability.into())?;
+    place.set(&disk);
+    report.filesystem = Some(disk.filesystem);
+    report.data_dir = Some(disk.dir.clone());
+    println!("make  data in {} ({})", disk.dir.display(), disk.filesystem);
+    report.notes.extend(disk.note());
+    let ports = Ports::reserve(usize::from(args.replicas))?;
+    let plan = Plan {
+        dir: disk.dir.clone(),
+        name: "local".to_owned(),
+        f: args.f(),
+        app: args.app.into(),
+        client_auth: args.client_auth.into(),
+        open: false,
+        identities: args.clients,
+        addresses: ports.addresses.clone(),
+        durability: args.durability.into(),
+        core_plan: args.cores.clone(),
+        executed_stream: !args.serve,
+        log: log_budget(&disk, args.replicas)?,
+        clients: ClientBudget::default(),
+    };
+    let made = init::make(&plan)?;
+    let replicas = Replicas::new(&made.replica_files)?;
+    let probe = Probe::new(&made.cluster, &made.client_keys, PATIENCE);
+    ports.release();
+    Ok(Cluster {
+        made,
+        dir: disk.dir,
+        replicas: Rc::new(RefCell::new(replicas)),
+        probe,
+    })
+}
+
+/// Each replica's share of half of the free space, up to the default.
+fn log_budget(disk: &Disk, replicas: u16) -> Result<LogBudget> {
+    let mut budget = LogBudget::default();
+    let share = disk.free_bytes / 2 / u64::from(replicas);
+    let segments = (share / budget.segment_bytes).min(budget.max_log_bytes / budget.segment_bytes);
+    ensure!(
+        segments >= 2,
+        "{} has {} MiB free: too little for the logs of {replicas} replicas; choose another directory with --data",
+        disk.dir.display(),
+        disk.free_bytes >> 20
+    );
+    budget.max_log_bytes = segments * budget.segment_bytes;
+    Ok(budget)
+}
+
+async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
+    let begin = Instant::now();
+    let count = cluster.made.replica_files.len();
+    (0..count).try_for_each(|index| cluster.replicas.borrow_mut().start(index))?;
+    for (index, member) in cluster.made.cluster.members.iter().enumerate() {
+        let pid = cluster.replicas.borrow().pid(index).unwrap_or(0);
+        println!(
+            "start replica {index}: process {pid}, peers {}, clients {}",
+            member.peer_address, member.client_address
+        );
+    }
+    let statuses = watch::ready(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    report.log_devices = statuses.iter().map(|status| status.log.device.clone()).collect();
+    for (member, status) in statuses.iter().enumerate() {
+        for note in status.notes.iter().map(|note| format!("replica {member}: {note}")) {
+            println!("      {note}");
+            report.notes.push(note);
+        }
+    }
+    println!(
+        "ready after {:.2} s, log device {}",
+        begin.elapsed().as_secs_f64(),
+        report.log_devices.join(" ")
+    );
+    Ok(())
+}
+
+async fn serve(cluster: &mut Cluster, report: &mut Report, control: &Control) -> Result<()> {
+    control.serving.set(true);
+    let addresses: Vec<String> = cluster
+        .made
+        .cluster
+        .members
+        .iter()
+        .map(|member| member.client_address.to_string())
+        .collect();
+    println!("serve clients at {}", addresses.join(" "));
+    println!(
+        "      trireme put --config {} KEY VALUE",
+        cluster.made.client_file.display()
+    );
+    println!("      Ctrl-C ends it");
+    let mut tick = interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = control.stop.notified() => break,
+            _ = tick.tick() => cluster.replicas.borrow_mut().check()?,
+        }
+    }
+    let (_, common) = watch::at_rest(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    note_state(report, &common)?;
+    stop(cluster)
+}
+
+/// Runs the load, a line a second, with an eye on the replicas.
+async fn load(
+    args: &LocalArgs,
+    report: &mut Report,
+    cluster: &mut Cluster,
+    acknowledged: &std::path::Path,
+) -> Result<(Loaded, Span, Option<Killed>)> {
+    println!("load  {}", loading::describe(args));
+    let before = watch::ask_all(&mut cluster.probe).await?;
+    cluster.replicas.borrow_mut().measure();
+    let cpu_before = cluster.replicas.borrow().cpu_us();
+    let running = Rc::new(Cell::new(true));
+    let measured = Instant::now() + loading::warm_up(args);
+    let mut loading = loading::start(args, &cluster.made, acknowledged)?;
+    let mut killing = args.kill_leader_at.map(|at| {
+        let probe = Probe::new(&cluster.made.cluster, &cluster.made.client_keys, PATIENCE);
+        tokio::task::spawn_local(kill::kill_leader(
+            cluster.replicas.clone(),
+            probe,
+            measured + at,
+            running.clone(),
+        ))
+    });
+    let mut tick = interval(Duration::from_millis(200));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let loaded = loop {
+        tokio::select! {
+            Some(line) = loading.lines.recv() => println!("      {line}"),
+            done = &mut loading.done => break done.context("the load generator ended without a result")??,
+            _ = tick.tick() => {
+                let mut replicas = cluster.replicas.borrow_mut();
+                replicas.check()?;
+                replicas.measure();
+            }
+        }
+    };
+    running.set(false);
+    cluster.replicas.borrow_mut().measure();
+    let killed = match killing.take() {
+        Some(task) => Some(task.await.context("the leader was not killed")??),
+        None => None,
+    };
+    let cpu_us = cluster.replicas.borrow().cpu_us().saturating_sub(cpu_before);
+    report.cpu_us_per_op = ratio(cpu_us, loaded.acknowledged());
+    loaded.fill(report);
+    report.kill_leader = killed.as_ref().map(|killed| KillLeader {
+        replica: killed.member,
+        killed_at_s: rounded((killed.killed_at - measured).as_secs_f64()),
+        restarted_at_s: rounded((killed.restarted_at - measured).as_secs_f64()),
+        without_commits_ms: rounded(killed.without_commits.as_secs_f64() * 1e3),
+        caught_up_s: None,
+    });
+    let killed_status = killed
+        .as_ref()
+        .map(|killed| (usize::from(killed.member), killed.last.clone()));
+    Ok((
+        loaded,
+        Span {
+            before,
+            killed: killed_status,
+            after: Vec::new(),
+        },
+        killed,
+    ))
+}
+
+/// Waits until all replicas have executed the same, and compares their state.
+async fn verify(
+    args: &LocalArgs,
+    report: &mut Report,
+    cluster: &mut Cluster,
+    loaded: &Loaded,
+    mut span: Span,
+    killed: Option<Killed>,
+) -> Result<()> {
+    println!("check state roots at a common slot");
+    let (statuses, common) = watch::at_rest(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    if let (Some(kill), Some(killed)) = (&mut report.kill_leader, killed) {
+        kill.caught_up_s = Some(rounded(killed.restarted_at.elapsed().as_secs_f64()));
+    }
+    span.after = statuses;
+    span.fill(report, loaded.acknowledged());
+    cluster.replicas.borrow_mut().measure();
+    let bytes = cluster.replicas.borrow().peak_rss_bytes();
+    report.rss_mb_max = ratio(bytes / 1_000, 1_000);
+    if args.durability != crate::names::Durable::Sync {
+        report.notes.push(format!(
+            "durability {}: acknowledged writes may not survive a power loss",
+            report.durability
+        ));
+    }
+    note_state(report, &common)
+}
+
+fn note_state(report: &mut Report, common: &watch::Common) -> Result<()> {
+    report.state_slot = Some(common.slot);
+    report.state_roots_equal = Some(common.equal());
+    ensure!(
+        common.equal(),
+        "the replicas have different states at slot {}: {}",
+        common.slot,
+        common.roots.join(" ")
+    );
+    let root = &common.roots[0];
+    println!(
+        "      slot {}: {} equal roots {}",
+        common.slot,
+        common.roots.len(),
+        root.get(..16).unwrap_or(root)
+    );
+    report.state_root = Some(root.clone());
+    Ok(())
+}
+
+fn stop(cluster: &mut Cluster) -> Result<()> {
+    println!("stop  all replicas");
+    cluster.replicas.borrow_mut().stop()
+}
+
+fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &std::path::Path) -> Result<()> {
+    println!("check what each replica executed against what clients saw acknowledged");
+    let streams: Vec<PathBuf> = cluster
+        .made
+        .replica_files
+        .iter()
+        .map(|file| file.with_file_name(EXECUTED))
+        .collect();
+    let clients: Vec<_> = cluster
+        .made
+        .client_keys
+        .clients
+        .iter()
+        .map(|key| key.public().0)
+        .collect();
+    let found = compare::compare(
+        &streams,
+        &Seen {
+            path: acknowledged,
+            clients: &clients,
+        },
+    )?;
+    report.executed = Some(found.executed);
+    report.suppressed = Some(found.suppressed);
+    report.lost = Some(found.lost);
+    report.duplicated = Some(found.duplicated);
+    report.different = Some(found.different);
+    report.diverged = Some(found.diverged);
+    Ok(())
+}
+
+/// Every check of the run that can fail without ending it before.
+fn judge(report: &Report) -> Result<()> {
+    let counts = [
+        ("lost", report.lost),
+        ("duplicated", report.duplicated),
+        ("different", report.different),
+        ("diverged", report.diverged),
+        ("without effect", report.without_effect),
+        ("wrong replies", report.wrong_replies),
+        ("evidence", report.evidence),
+        ("alarms", report.alarms),
+    ];
+    let bad: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count != Some(0))
+        .map(|(name, count)| {
+            format!(
+                "{name} {}",
+                count.map_or("unknown".to_owned(), |count| count.to_string())
+            )
+        })
+        .collect();
+    ensure!(bad.is_empty(), "the run is not clean: {}", bad.join(", "));
+    ensure!(
+        report.acknowledged.is_some_and(|count| count > 0),
+        "no request was acknowledged"
+    );
+    Ok(())
+}
+
+fn summary(report: &Report) {
+    let count = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+    let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |us| format!("{:.2}", us / 1e3));
+    let latency = &report.latency_us;
+    println!();
+    println!(
+        "throughput      {} ops/s, {} MB/s",
+        figure(report.throughput_ops_s),
+        figure(report.throughput_mb_s)
+    );
+    println!(
+        "latency (ms)    p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+        ms(latency.p50),
+        ms(latency.p90),
+        ms(latency.p99),
+        ms(latency.p99_9),
+        ms(latency.max)
+    );
+    println!(
+        "requests        {} acknowledged, {} failed, {} unknown, {} lost, {} duplicated",
+        count(report.acknowledged),
+        count(report.failed),
+        count(report.unknown),
+        count(report.lost),
+        count(report.duplicated)
+    );
+    let share = report.fast_path_share.map(|share| share * 100.0);
+    println!(
+        "ordering        {} slots, {} batches of {} bytes, {} % on the fast path, {} view(s)",
+        count(report.slots_committed),
+        count(report.batches),
+        figure(report.bytes_per_batch),
+        figure(share),
+        count(report.views)
+    );
+    println!(
+        "per operation   {} us CPU of all replicas, {} us of the clients; {} signatures made, {} verified",
+        figure(report.cpu_us_per_op),
+        figure(report.client_cpu_us_per_op),
+        report
+            .signatures_made_per_op
+            .map_or("-".to_owned(), |value| format!("{value:.3}")),
+        report
+            .signatures_verified_per_op
+            .map_or("-".to_owned(), |value| format!("{value:.3}"))
+    );
+    let stages: Vec<String> = report
+        .cpu_us_per_op_by_stage
+        .iter()
+        .map(|(stage, us)| format!("{stage} {us:.1}"))
+        .collect();
+    println!("  by stage      {}", stages.join(", "));
+    println!(
+        "log             {} fsyncs ({})",
+        count(report.fsyncs),
+        report.durability
+    );
+    println!(
+        "memory          {} MB at most for one replica",
+        figure(report.rss_mb_max)
+    );
+    if let Some(kill) = &report.kill_leader {
+        println!(
+            "leader killed   replica {} at {} s: {} ms without commits, {} ms without acknowledgements, caught up {} s after its \
+             restart",
+            kill.replica,
+            kill.killed_at_s,
+            kill.without_commits_ms,
+            figure(report.longest_gap_ms),
+            figure(kill.caught_up_s)
+        );
+    }
+    for note in &report.notes {
+        println!("note            {note}");
+    }
+    println!();
+}

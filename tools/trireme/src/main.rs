@@ -1,0 +1,85 @@
+//! The `trireme` command: makes clusters, runs replicas, talks to them, loads them, and shows the whole on one machine.
+
+#![forbid(unsafe_code)]
+
+mod disk;
+mod executed;
+mod files;
+mod init;
+mod kv;
+mod load;
+mod local;
+mod names;
+mod parent;
+mod probe;
+mod proc;
+mod replica;
+mod simulate;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Byzantine-fault-tolerant replication
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the files of a new cluster: keys, cluster.toml, replica.toml of each replica, client.toml
+    Init(init::InitArgs),
+    /// Run one replica
+    Replica(replica::ReplicaArgs),
+    /// Run a whole cluster and a load on this machine, and check what it did
+    Local(local::LocalArgs),
+    /// Write a key
+    Put(kv::PutArgs),
+    /// Read a key
+    Get(kv::GetArgs),
+    /// Remove a key
+    Delete(kv::DeleteArgs),
+    /// Write a key if it has a given version
+    Cas(kv::CasArgs),
+    /// Send a load to a cluster
+    Load(load::LoadArgs),
+    /// Show how the replicas are
+    Status(status::StatusArgs),
+    /// Run the protocol under simulated time, faults and Byzantine members
+    Simulate(simulate::SimulateArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Local(args) => return local::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Replica(args) => replica::run(&args),
+        Command::Put(args) => kv::put(args),
+        Command::Get(args) => kv::get(args),
+        Command::Delete(args) => kv::delete(args),
+        Command::Cas(args) => kv::cas(args),
+        Command::Load(args) => load::run(args),
+        Command::Status(args) => status::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trireme: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a future, with its local tasks, on this thread.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}

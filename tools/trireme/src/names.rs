@@ -1,0 +1,125 @@
+//! Words of the command line for the choices of the configuration.
+
+use std::time::Duration;
+
+use trireme_config::{AppKind, ClientAuth, Durability};
+
+/// Application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum App {
+    /// Versioned keys
+    Kv,
+    /// Counts and hashes requests
+    Null,
+}
+
+/// Client signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Auth {
+    /// Checked
+    Signed,
+    /// Not checked
+    None,
+}
+
+/// Durability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Durable {
+    /// On stable storage before it counts
+    Sync,
+    /// Written, flushed later
+    Async,
+    /// Never flushed
+    None,
+}
+
+impl From<App> for AppKind {
+    fn from(app: App) -> Self {
+        match app {
+            App::Kv => AppKind::Kv,
+            App::Null => AppKind::Null,
+        }
+    }
+}
+
+impl From<Auth> for ClientAuth {
+    fn from(auth: Auth) -> Self {
+        match auth {
+            Auth::Signed => ClientAuth::Signed,
+            Auth::None => ClientAuth::None,
+        }
+    }
+}
+
+impl From<Durable> for Durability {
+    fn from(durable: Durable) -> Self {
+        match durable {
+            Durable::Sync => Durability::Sync,
+            Durable::Async => Durability::Async,
+            Durable::None => Durability::None,
+        }
+    }
+}
+
+/// Reads `10s`, `500ms`, `2m`, `1.5s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("give a number and a unit: 500ms, 10s, 2m".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "give a number and a unit: 500ms, 10s, 2m".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| "too long".to_owned())
+}
+
+/// Requests per second, or as many as the cluster takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rate {
+    /// Closed loop.
+    Max,
+    /// Open loop.
+    PerSecond(f64),
+}
+
+/// Reads `max` or a number.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Rate::Max),
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Rate::PerSecond(rate)),
+        _ => Err("give requests per second, or max".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "10", "s", "-1s", "1 s", "1d", "1.2.3s", "99999999999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_positive_or_max() {
+        assert_eq!(rate("max"), Ok(Rate::Max));
+        assert_eq!(rate("1000"), Ok(Rate::PerSecond(1000.0)));
+        for bad in ["", "0", "-5", "inf", "NaN", "fast"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `trireme replica`: one replica as a process.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use tracing_subscriber::EnvFilter;
+use trireme_pipeline::{ExecutedItem, NoObserver, Observer};
+
+use crate::executed::{Record, StreamWriter};
+use crate::{files, parent};
+
+/// Arguments of `trireme replica`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplicaArgs {
+    /// The replica's settings (replica.toml)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// End when this process, the one that started the replica, ends
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
+}
+
+/// Runs a replica until it is told to stop.
+pub(crate) fn run(args: &ReplicaArgs) -> Result<()> {
+    if let Some(pid) = args.parent {
+        parent::end_with_parent(Signal::KILL, Some(pid))?;
+    }
+    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let files = files::replica(&args.config)?;
+    let observer: Box<dyn Observer + Send> = match &files.config.executed_stream {
+        Some(path) => Box::new(Stream::new(path.clone())?),
+        None => Box::new(NoObserver),
+    };
+    trireme_pipeline::run_replica(files.cluster, files.config, files.keys, observer).context("the replica ended")
+}
+
+/// Writes down what is executed.
+struct Stream {
+    path: PathBuf,
+    writer: StreamWriter,
+}
+
+impl Stream {
+    fn new(path: PathBuf) -> Result<Stream> {
+        let writer = StreamWriter::create(&path)?;
+        Ok(Stream { path, writer })
+    }
+}
+
+impl Observer for Stream {
+    fn executed(&mut self, items: &[ExecutedItem]) {
+        for item in items {
+            let record = Record {
+                client: item.client.0,
+                number: item.number,
+                slot: item.slot,
+                result: item.result.unwrap_or_default().0,
+                duplicate: item.duplicate,
+            };
+            // Whoever compares the streams would take a missing record for a lost operation.
+            self.writer.push(record).expect("the executed stream can be written");
+        }
+    }
+
+    fn replayed_from_start(&mut self) {
+        self.writer = StreamWriter::create(&self.path).expect("the executed stream can be started anew");
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Err(error) = self.writer.flush() {
+            eprintln!("{error:#}");
+        }
+    }
+}

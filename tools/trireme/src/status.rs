@@ -1,0 +1,184 @@
+//! `trireme status`: what the replicas say of themselves.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::names;
+use crate::probe::Probe;
+
+/// Arguments of `trireme status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// The client's settings (client.toml)
+    #[arg(long, value_name = "FILE", default_value = "cluster/client/client.toml")]
+    config: PathBuf,
+    /// Everything that the replicas say, as JSON
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for each replica
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = names::duration)]
+    timeout: Duration,
+}
+
+/// What is read out of a replica's status. Everything is a count since the start of its process unless it says
+/// otherwise.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) view: u64,
+    pub(crate) leader: u16,
+    pub(crate) committed_slot: u64,
+    pub(crate) executed_slot: u64,
+    pub(crate) fast_commits: u64,
+    pub(crate) slow_commits: u64,
+    pub(crate) batches_ordered: u64,
+    pub(crate) batch_bytes_ordered: u64,
+    pub(crate) evidence: u64,
+    pub(crate) alarms: u64,
+    pub(crate) member_signatures: MemberSignatures,
+    pub(crate) client_signatures: ClientSignatures,
+    pub(crate) log: Log,
+    /// The newest state vote: none before the first one.
+    pub(crate) state: Option<StateRoot>,
+    /// CPU time by stage.
+    pub(crate) cpu_us: BTreeMap<String, u64>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) lanes: Vec<Lane>,
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct MemberSignatures {
+    pub(crate) made: u64,
+    pub(crate) verified: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ClientSignatures {
+    pub(crate) verified: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Log {
+    pub(crate) device: String,
+    pub(crate) fsyncs: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct StateRoot {
+    pub(crate) slot: u64,
+    pub(crate) root: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) member: u16,
+    pub(crate) connected: bool,
+    pub(crate) rtt_us: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Lane {
+    pub(crate) member: u16,
+    pub(crate) stored: u64,
+    pub(crate) committed: u64,
+    pub(crate) certified: u64,
+}
+
+impl Status {
+    pub(crate) fn read(value: Value) -> Result<Status> {
+        serde_json::from_value(value).context("the replica's status is not in the expected form")
+    }
+}
+
+/// Runs `trireme status`.
+pub(crate) fn run(args: &StatusArgs) -> Result<()> {
+    let files = files::client(&args.config)?;
+    let answers = crate::block_on(async {
+        let mut probe = Probe::new(&files.cluster, &files.keys, args.timeout);
+        Ok(probe.ask_all().await)
+    })?;
+    let reached = answers.iter().filter(|answer| answer.is_ok()).count();
+    if args.json {
+        let entry = |(member, answer): (usize, Result<Value>)| match answer {
+            Ok(status) => json!({ "member": member, "status": status }),
+            Err(error) => json!({ "member": member, "error": format!("{error:#}") }),
+        };
+        let all: Vec<Value> = answers.into_iter().enumerate().map(entry).collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({ "cluster": files.cluster.fingerprint().to_string(), "replicas": all })
+            )?
+        );
+    } else {
+        print!("{}", table(answers));
+    }
+    ensure!(reached > 0, "no replica answered");
+    Ok(())
+}
+
+fn table(answers: Vec<Result<Value>>) -> String {
+    let mut out = String::from("replica  view  leader  committed  executed  state root         peers (RTT)\n");
+    let mut lanes = String::new();
+    for (member, answer) in answers.into_iter().enumerate() {
+        match answer.and_then(Status::read) {
+            Ok(status) => {
+                row(&mut out, member, &status);
+                if lanes.is_empty() {
+                    lanes = lane_table(member, &status.lanes);
+                }
+            }
+            Err(error) => out.push_str(&format!("{member:<7}  {error:#}\n")),
+        }
+    }
+    out + &lanes
+}
+
+fn row(out: &mut String, member: usize, status: &Status) {
+    let root = status.state.as_ref().map_or("-".to_owned(), |state| {
+        format!("{} @{}", state.root.get(..8).unwrap_or(&state.root), state.slot)
+    });
+    let peer = |peer: &Peer| match (peer.connected, peer.rtt_us) {
+        (true, Some(us)) => format!("{} {:.1} ms", peer.member, us_as_ms(us)),
+        (true, None) => peer.member.to_string(),
+        (false, _) => format!("{} down", peer.member),
+    };
+    let peers: Vec<String> = status.peers.iter().map(peer).collect();
+    let Status {
+        view,
+        leader,
+        committed_slot,
+        executed_slot,
+        ..
+    } = status;
+    let line = format!("{member:<7}  {view:<4}  {leader:<6}  {committed_slot:<9}  {executed_slot:<8}  {root:<17}  ");
+    writeln!(out, "{line}{}", peers.join(", ")).expect("writing to a String does not fail");
+}
+
+fn lane_table(member: usize, lanes: &[Lane]) -> String {
+    let mut out = format!("lanes as replica {member} sees them:\nlane  stored  certified  committed\n");
+    for lane in lanes {
+        let Lane {
+            member,
+            stored,
+            certified,
+            committed,
+        } = lane;
+        writeln!(out, "{member:<4}  {stored:<6}  {certified:<9}  {committed}")
+            .expect("writing to a String does not fail");
+    }
+    out
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn us_as_ms(us: u64) -> f64 {
+    us as f64 / 1_000.0
+}
