@@ -1,12 +1,16 @@
 //! Which replica a request goes to.
 
 use trireme_core::quorum::MemberSet;
-use trireme_core::types::{MemberId, Tick};
+use trireme_core::types::{MemberId, Slot, Tick};
 
 use crate::options::Route;
 
 /// How long a replica that let a request time out is not the first choice.
-const SUSPECT_US: u64 = 5_000_000;
+const SUSPECT_US: u64 = 10_000_000;
+
+/// A replica this many slots behind what was accepted last (it restarts, or is slow) is not the first choice: its full
+/// replies would come late.
+const BEHIND_SLOTS: Slot = 64;
 
 /// A nearer replica must be this much nearer to be changed to, so that jitter moves nobody.
 const NEARER_US: u64 = 500;
@@ -16,6 +20,8 @@ struct Line {
     connected: bool,
     rtt_us: Option<u64>,
     suspect_until: Tick,
+    /// The newest slot that it replied to.
+    newest: Slot,
 }
 
 /// What is known about the ways to the replicas.
@@ -24,6 +30,8 @@ pub(crate) struct Routing {
     route: Route,
     lines: Vec<Line>,
     nearest: MemberId,
+    /// The newest slot that was accepted.
+    accepted: Slot,
 }
 
 impl Routing {
@@ -33,11 +41,13 @@ impl Routing {
             connected: false,
             rtt_us: None,
             suspect_until: Tick(0),
+            newest: 0,
         };
         Self {
             route,
             lines: vec![line; usize::from(members)],
             nearest: 0,
+            accepted: 0,
         }
     }
 
@@ -54,6 +64,17 @@ impl Routing {
     /// A request that went to this replica has timed out.
     pub(crate) fn suspect(&mut self, member: MemberId, now: Tick) {
         self.lines[usize::from(member)].suspect_until = now.plus(SUSPECT_US);
+    }
+
+    /// A replica answered what this slot executed.
+    pub(crate) fn heard(&mut self, member: MemberId, slot: Slot) {
+        let newest = &mut self.lines[usize::from(member)].newest;
+        *newest = slot.max(*newest);
+    }
+
+    /// What this slot executed was accepted.
+    pub(crate) fn accepted(&mut self, slot: Slot) {
+        self.accepted = slot.max(self.accepted);
     }
 
     pub(crate) fn is_connected(&self, member: MemberId) -> bool {
@@ -81,7 +102,7 @@ impl Routing {
             .find(|&m| self.is_connected(m) && !avoid.contains(m))
     }
 
-    /// Where requests of an identity should go now: by the route, unless that one is gone or suspect.
+    /// Where requests of an identity should go now: by the route, unless that one is gone or doubtful.
     pub(crate) fn first_choice(&self, identity: u32, now: Tick) -> Option<MemberId> {
         let count = u32::try_from(self.lines.len()).expect("a member count");
         let wanted = match self.route {
@@ -89,15 +110,15 @@ impl Routing {
             Route::Spread => MemberId::try_from(identity % count).expect("below the member count"),
             Route::To(member) => member,
         };
-        let good = |member: MemberId| self.is_connected(member) && !self.is_suspect(member, now);
+        let good = |member: MemberId| self.is_connected(member) && !self.is_doubtful(member, now);
         if good(wanted) {
             return Some(wanted);
         }
-        let mut suspects = MemberSet::default();
-        for member in self.members().filter(|&member| self.is_suspect(member, now)) {
-            suspects.insert(member);
+        let mut doubtful = MemberSet::default();
+        for member in self.members().filter(|&member| self.is_doubtful(member, now)) {
+            doubtful.insert(member);
         }
-        let others = self.next_after(wanted, suspects);
+        let others = self.next_after(wanted, doubtful);
         others
             .or_else(|| self.is_connected(wanted).then_some(wanted))
             .or_else(|| self.next_after(wanted, <_>::default()))
@@ -117,8 +138,10 @@ impl Routing {
         }
     }
 
-    fn is_suspect(&self, member: MemberId, now: Tick) -> bool {
-        now < self.lines[usize::from(member)].suspect_until
+    /// Whether others are to be preferred: it let a request time out, or lags behind.
+    fn is_doubtful(&self, member: MemberId, now: Tick) -> bool {
+        let line = &self.lines[usize::from(member)];
+        now < line.suspect_until || line.newest.saturating_add(BEHIND_SLOTS) < self.accepted
     }
 }
 
@@ -167,6 +190,20 @@ mod tests {
         );
         routing.set_connected(2, false);
         assert_eq!(routing.first_choice(0, Tick(100)), Some(3));
+    }
+
+    #[test]
+    fn a_replica_that_lags_behind_is_no_first_choice() {
+        let mut routing = all_up(Route::To(2));
+        for slot in 1..=100 {
+            for member in [0, 1, 3] {
+                routing.heard(member, slot);
+            }
+            routing.accepted(slot);
+        }
+        assert_eq!(routing.first_choice(0, Tick(0)), Some(3));
+        routing.heard(2, 100);
+        assert_eq!(routing.first_choice(0, Tick(0)), Some(2));
     }
 
     #[test]

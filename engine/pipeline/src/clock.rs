@@ -20,11 +20,12 @@ impl Clock {
 
     /// Both clocks, for one step of the core.
     pub(crate) fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now {
-            tick: Tick(micros(self.origin.elapsed())),
-            wall_us: micros(wall),
-        }
+        Now { tick: Tick(micros(self.origin.elapsed())), wall_us: self.wall_us() }
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub(crate) fn wall_us(&self) -> u64 {
+        micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
     }
 
     /// Nanoseconds since the origin.

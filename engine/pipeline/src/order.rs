@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, Sleep, sleep_until};
-use trireme_core::api::{AppendId, Effect, Execution};
+use trireme_core::api::{AppendId, Effect, Evidence, Execution};
 use trireme_core::message::Envelope;
 use trireme_core::{Input, LaneStatus, Outbound, Outbox, Replica, Tick};
 use trireme_crypto::Domain;
@@ -216,7 +216,8 @@ impl Order {
             }
             Effect::StateRoot { slot } => self.executions.push_back(ExecuteJob::Root(slot)),
             Effect::Evidence(evidence) => {
-                tracing::error!(kind = evidence.kind(), "evidence of misbehaviour: {evidence:?}");
+                let accused = accused(&evidence);
+                tracing::error!(kind = evidence.kind(), accused, "evidence of misbehaviour");
                 if self.counts.evidence.len() < MAX_EVIDENCE_LISTED {
                     self.counts.evidence.push(evidence.kind());
                 }
@@ -364,6 +365,15 @@ impl Order {
             return true;
         }
         false
+    }
+}
+
+/// Whom a proof is about.
+fn accused(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Blocks(block, _) => format!("leader of view {}", block.block.view),
+        Evidence::Votes(member, ..) | Evidence::FalseVerified(member, ..) => format!("member {member}"),
+        Evidence::Headers(header, _) => format!("member {}", header.header.lane),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::clock::micros;
 use crate::error::ReplicaError;
 use crate::items::{FromMember, ToMembers};
 use crate::link::{Receiver, Sender};
-use crate::stage::{Finish, Turn, Work, entries};
+use crate::stage::{Finish, Turn, Work, entries, shut_down};
 use crate::topology::Stage;
 
 /// A member's round trip is told to the core at most this often, and only while frames come from it.
@@ -97,7 +97,11 @@ impl Peers {
                     "member does not keep up: its queue is full, its connection is closed"
                 );
             }
-            Err(error @ SendError::FrameLength { .. }) => panic!("a frame that no member could read: {error}"),
+            // It announced a limit below what the protocol needs.
+            Err(error @ SendError::FrameLength { .. }) => {
+                tracing::warn!(member, %error, "member does not take what the protocol sends, channel closed");
+                self.disconnect(member, CloseReason::Unexpected);
+            }
         }
     }
 
@@ -265,7 +269,7 @@ impl Work for Peers {
             while let Some(item) = self.links.released.pop() {
                 self.transmit(item);
             }
-            self.endpoint.shutdown().await;
+            shut_down(self.endpoint.shutdown()).await;
             Ok(())
         })
     }

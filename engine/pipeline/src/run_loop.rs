@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use trireme_core::{Now, Tick};
+
 use crate::board::Board;
 use crate::clock::{Clock, thread_cpu_ns};
 use crate::error::ReplicaError;
@@ -73,8 +75,9 @@ impl RunLoop {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Winds the stages up, in their order.
-    pub(crate) async fn finish(self) -> Result<(), ReplicaError> {
+    /// Winds the stages up: the log first, then what closes connections.
+    pub(crate) async fn finish(mut self) -> Result<(), ReplicaError> {
+        self.stages.sort_by_key(|place| place.stage != Stage::Log);
         for place in self.stages {
             place.work.finish().await?;
             self.shared.threads.flush(self.thread);

@@ -212,8 +212,9 @@ impl World<'_> {
             return;
         }
         self.oracle.verdict.count("restart");
+        // What survived without having been acknowledged is durable now.
+        self.learn(host);
         let member = self.hosts[host].member;
-        let known = self.hosts[host].known;
         let effects = self.hosts[host].come_up(self.time, self.plan.encode);
         let text = crate::trace::effects(&effects);
         let name = self.name(host);
@@ -221,10 +222,6 @@ impl World<'_> {
         effects.iter().for_each(|effect| self.hash.effect(effect));
         if self.hosts[host].correct {
             let scene = self.scene(host);
-            // What survived without having been acknowledged is durable now.
-            for record in self.hosts[host].disk.range(known, self.hosts[host].known) {
-                self.oracle.durable(scene, record);
-            }
             self.oracle.history.forget(member);
             let replica = self.hosts[host].replica.as_ref().expect("just started");
             let (view, high_qc) = (replica.view(), replica.status().high_qc);

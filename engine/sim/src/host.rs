@@ -113,17 +113,6 @@ impl Host {
         self.keys.domain()
     }
 
-    /// Takes what became durable into `facts`. Returns the range of those records.
-    pub(crate) fn learn_durable(&mut self) -> (usize, usize) {
-        let (from, to) = (self.known, self.disk.durable());
-        let domain = self.domain();
-        for record in self.disk.range(from, to) {
-            self.facts.add(&domain, record);
-        }
-        self.known = to;
-        (from, to)
-    }
-
     /// Power is lost.
     pub(crate) fn go_down(&mut self) {
         self.replica = None;
@@ -137,12 +126,6 @@ impl Host {
 
     /// A new replica reads the log; the effects of reading and starting are returned.
     pub(crate) fn come_up(&mut self, time_us: u64, encode: bool) -> Vec<Effect> {
-        let domain = self.domain();
-        self.facts = Facts::default();
-        for record in self.disk.recovered() {
-            self.facts.add(&domain, record);
-        }
-        self.known = self.disk.durable();
         self.machine = Machine::new(&self.params);
         let mut replica = replica(&self.params, &self.keys, self.genesis, &self.bugs);
         let mut out = Vec::new();

@@ -33,7 +33,7 @@ impl Default for Options {
             byzantine: true,
             chaos: true,
             patience_us: 600_000_000,
-            max_events: 2_000_000,
+            max_events: 400_000,
             bugs: Bugs::default(),
         }
     }

@@ -244,13 +244,17 @@ impl World<'_> {
     }
 
     /// The oracle hears what became durable.
-    fn learn(&mut self, host: HostId) {
-        let (from, to) = self.hosts[host].learn_durable();
-        if self.hosts[host].correct {
-            let scene = self.scene(host);
-            for record in self.hosts[host].disk.range(from, to) {
-                self.oracle.durable(scene, record);
-            }
+    pub(crate) fn learn(&mut self, host: HostId) {
+        let (scene, domain) = (self.scene(host), self.ring.domain());
+        let host = &mut self.hosts[host];
+        let (from, to) = (host.known, host.disk.durable());
+        host.known = to;
+        if !host.correct || from >= to {
+            return;
+        }
+        for record in host.disk.range(from, to) {
+            self.oracle.durable(scene, record, &host.facts);
+            host.facts.add(&domain, record);
         }
     }
 

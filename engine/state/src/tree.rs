@@ -49,26 +49,28 @@ impl Link {
     }
 }
 
+/// A part of the trie with its digest. Digests stand beside the links to what they cover, so that hashing an inner
+/// place reads that place only, and not its neighbours: memory that is not in a cache is what a change waits for.
 #[derive(Clone, Copy, Debug)]
-struct Leaf {
-    place: Digest,
-    /// Of the leaf: place and value.
+struct Part {
+    link: Link,
     digest: Digest,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Inner {
-    below: [Link; 2],
-    digest: Digest,
-}
+const NOTHING: Part = Part {
+    link: EMPTY,
+    digest: Digest::ZERO,
+};
 
 /// The map.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    top: Link,
-    leaves: Vec<Leaf>,
+    top: Part,
+    /// Places of the leaves.
+    leaves: Vec<Digest>,
     free_leaves: Vec<u32>,
-    inners: Vec<Inner>,
+    /// What is left and right of the inner places.
+    inners: Vec<[Part; 2]>,
     free_inners: Vec<u32>,
 }
 
@@ -82,7 +84,7 @@ impl Tree {
     /// The empty map.
     pub fn new() -> Self {
         Self {
-            top: EMPTY,
+            top: NOTHING,
             leaves: Vec::new(),
             free_leaves: Vec::new(),
             inners: Vec::new(),
@@ -97,7 +99,7 @@ impl Tree {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.top == EMPTY
+        self.top.link == EMPTY
     }
 
     /// Applies a batch; `changes` comes back sorted by place.
@@ -117,34 +119,23 @@ impl Tree {
     /// The root: of the content alone.
     pub fn root(&self) -> Digest {
         let count = u64::try_from(self.len()).expect("a length fits");
-        hash_parts(
-            context::STATE,
-            &[b"map     ", &count.to_le_bytes(), &self.digest(self.top).0],
-        )
+        hash_parts(context::STATE, &[b"map     ", &count.to_le_bytes(), &self.top.digest.0])
     }
 
-    fn digest(&self, link: Link) -> Digest {
-        match link {
-            EMPTY => Digest::ZERO,
-            link if link.is_leaf() => self.leaves[link.index()].digest,
-            link => self.inners[link.index()].digest,
-        }
-    }
-
-    /// Applies sorted changes to the part at `link`, whose places share their first `depth` bits with all of them.
-    fn update(&mut self, link: Link, depth: usize, changes: &[Change]) -> Link {
+    /// Applies sorted changes to a part whose places share their first `depth` bits with all of them.
+    fn update(&mut self, part: Part, depth: usize, changes: &[Change]) -> Part {
         if changes.is_empty() {
-            return link;
+            return part;
         }
-        match link {
+        match part.link {
             EMPTY => self.build(depth, changes),
-            link if link.is_leaf() => self.update_leaf(link, depth, changes),
+            link if link.is_leaf() => self.update_leaf(part, depth, changes),
             link => self.update_inner(link, depth, changes),
         }
     }
 
-    fn update_inner(&mut self, link: Link, depth: usize, changes: &[Change]) -> Link {
-        let [left, right] = self.inners[link.index()].below;
+    fn update_inner(&mut self, link: Link, depth: usize, changes: &[Change]) -> Part {
+        let [left, right] = self.inners[link.index()];
         let (left_changes, right_changes) = split(changes, depth);
         let left = self.update(left, depth + 1, left_changes);
         let right = self.update(right, depth + 1, right_changes);
@@ -152,38 +143,42 @@ impl Tree {
         self.join(left, right)
     }
 
-    /// A leaf among changes is one more change, unless one of them is for its place.
-    fn update_leaf(&mut self, link: Link, depth: usize, changes: &[Change]) -> Link {
-        let leaf = self.leaves[link.index()];
+    /// Changes either hit the leaf, or pass it by, or push it down.
+    fn update_leaf(&mut self, part: Part, depth: usize, changes: &[Change]) -> Part {
+        let place = self.leaves[part.link.index()];
         if let [change] = changes
-            && change.place == leaf.place
+            && change.place == place
         {
             let Some(value) = change.value else {
-                self.free_leaves.push(link.0 & !LEAF);
-                return EMPTY;
+                self.free_leaves.push(part.link.0 & !LEAF);
+                return NOTHING;
             };
-            self.leaves[link.index()].digest = leaf_digest(&leaf.place, &value);
-            return link;
+            return Part {
+                link: part.link,
+                digest: leaf_digest(&place, &value),
+            };
         }
         if changes
             .iter()
-            .all(|change| change.value.is_none() && change.place != leaf.place)
+            .all(|change| change.value.is_none() && change.place != place)
         {
-            return link;
+            return part;
         }
-        let (side, other) = split(changes, depth);
-        let (mut below, leaf_right) = ([EMPTY; 2], bit(&leaf.place, depth));
-        below[usize::from(leaf_right)] = link;
-        let left = self.update(below[0], depth + 1, side);
-        let right = self.update(below[1], depth + 1, other);
+        let mut below = [NOTHING; 2];
+        below[usize::from(bit(&place, depth))] = part;
+        let (left_changes, right_changes) = split(changes, depth);
+        let left = self.update(below[0], depth + 1, left_changes);
+        let right = self.update(below[1], depth + 1, right_changes);
         self.join(left, right)
     }
 
     /// A part with what sorted changes put there.
-    fn build(&mut self, depth: usize, changes: &[Change]) -> Link {
+    fn build(&mut self, depth: usize, changes: &[Change]) -> Part {
         match changes {
-            [] => EMPTY,
-            [change] => change.value.map_or(EMPTY, |value| self.new_leaf(&change.place, &value)),
+            [] => NOTHING,
+            [change] => change
+                .value
+                .map_or(NOTHING, |value| self.new_leaf(&change.place, &value)),
             _ => {
                 let (left, right) = split(changes, depth);
                 let left = self.build(depth + 1, left);
@@ -194,38 +189,44 @@ impl Tree {
     }
 
     /// The part made of two: a single leaf moves up, so that the shape stays a function of the content.
-    fn join(&mut self, left: Link, right: Link) -> Link {
-        match (left, right) {
-            (EMPTY, single) | (single, EMPTY) if !single.is_inner() => single,
+    fn join(&mut self, left: Part, right: Part) -> Part {
+        match (left.link, right.link) {
+            (EMPTY, single) if !single.is_inner() => right,
+            (single, EMPTY) if !single.is_inner() => left,
             _ => self.new_inner(left, right),
         }
     }
 
-    fn new_leaf(&mut self, place: &Digest, value: &Digest) -> Link {
-        let leaf = Leaf {
-            place: *place,
-            digest: leaf_digest(place, value),
-        };
+    fn new_leaf(&mut self, place: &Digest, value: &Digest) -> Part {
+        let digest = leaf_digest(place, value);
         if let Some(index) = self.free_leaves.pop() {
-            self.leaves[index as usize] = leaf;
-            return Link(index | LEAF);
+            self.leaves[index as usize] = *place;
+            return Part {
+                link: Link(index | LEAF),
+                digest,
+            };
         }
-        self.leaves.push(leaf);
-        Link::leaf(self.leaves.len() - 1)
+        self.leaves.push(*place);
+        Part {
+            link: Link::leaf(self.leaves.len() - 1),
+            digest,
+        }
     }
 
-    fn new_inner(&mut self, left: Link, right: Link) -> Link {
-        let digest = hash_parts(context::MERKLE_INNER, &[&self.digest(left).0, &self.digest(right).0]);
-        let inner = Inner {
-            below: [left, right],
-            digest,
-        };
+    fn new_inner(&mut self, left: Part, right: Part) -> Part {
+        let digest = hash_parts(context::MERKLE_INNER, &[&left.digest.0, &right.digest.0]);
         if let Some(index) = self.free_inners.pop() {
-            self.inners[index as usize] = inner;
-            return Link(index);
+            self.inners[index as usize] = [left, right];
+            return Part {
+                link: Link(index),
+                digest,
+            };
         }
-        self.inners.push(inner);
-        Link::inner(self.inners.len() - 1)
+        self.inners.push([left, right]);
+        Part {
+            link: Link::inner(self.inners.len() - 1),
+            digest,
+        }
     }
 }
 

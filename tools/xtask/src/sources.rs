@@ -159,7 +159,8 @@ fn holds_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        !(starts && before.is_some_and(part)) && !(ends && after.is_some_and(part))
+        let longer = starts && before.is_some_and(part) || ends && after.is_some_and(part);
+        !longer
     })
 }
 

@@ -1,6 +1,11 @@
 //! Connections come and go: homes of the identities, and who sends them full replies.
 
-use super::*;
+use bytes::Bytes;
+use trireme_core::reply::{MAX_SUBSCRIBE_CLIENTS, Refusal, ToReplica};
+use trireme_core::types::{MemberId, Tick};
+
+use super::{Exchange, Outgoing};
+use crate::session::BundleKey;
 
 impl Exchange {
     /// A connection is ready.
@@ -60,7 +65,7 @@ impl Exchange {
     }
 
     /// Once in a while: back to the first choices, and no more full replies from former homes.
-    fn settle(&mut self, now: Tick) {
+    pub(super) fn settle(&mut self, now: Tick) {
         let mut stale = std::mem::take(&mut self.stale_full);
         stale.sort_unstable();
         stale.dedup();
@@ -79,7 +84,7 @@ impl Exchange {
     }
 
     /// The former home goes on sending full replies until the next `settle`: what is under way there needs them.
-    fn rehome(&mut self, index: u32, home: MemberId) {
+    pub(super) fn rehome(&mut self, index: u32, home: MemberId) {
         let before = std::mem::replace(&mut self.identities[index as usize].session.home, home);
         self.counters.rehomed += 1;
         if self.routing.is_connected(before) {

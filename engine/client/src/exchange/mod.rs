@@ -4,27 +4,27 @@
 //! the time; what is to be sent and what is done are taken with [`Exchange::drain_outgoing`] and
 //! [`Exchange::drain_completions`].
 
+mod connections;
+mod replies;
+mod retries;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use trireme_core::quorum::{MemberSet, Quorums};
-use trireme_core::reply::{FromReplica, MAX_SUBSCRIBE_CLIENTS, Outcome, Refusal, ReplyEntry, ReplySet, ToReplica};
 use trireme_core::request::{BUNDLE_OVERHEAD_BYTES, REQUEST_OVERHEAD_BYTES, request_digest};
-use trireme_core::request::{BundleBuilder, BundleRef, MAX_BUNDLE_BYTES, MAX_BUNDLE_OPS, MAX_REQUEST_BYTES};
+use trireme_core::request::{BundleBuilder, MAX_BUNDLE_BYTES, MAX_BUNDLE_OPS, MAX_REQUEST_BYTES};
 use trireme_core::types::{ClientId, MemberId, Slot, Tick, View};
-use trireme_crypto::{Domain, Malformed, SecretKey};
+use trireme_crypto::{Domain, SecretKey};
 
-use crate::bundles::{Bundle, Bundles, Due};
+use crate::bundles::{Bundle, Bundles};
 use crate::error::{Busy, Limit, SubmitError};
 use crate::latency::Latency;
-use crate::matching::{Matcher, Offer};
+use crate::matching::Matcher;
 use crate::options::Options;
 use crate::routing::Routing;
 use crate::session::{BundleKey, Session};
 use crate::signer::Signer;
-
-/// How often the routes are looked at again.
-const SETTLE_US: u64 = 1_000_000;
 
 /// A reply that f+1 replicas agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]

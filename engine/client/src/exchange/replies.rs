@@ -1,6 +1,13 @@
 //! What replicas answer: replies, which f+1 must agree on, and refusals, of which one alone decides nothing.
 
-use super::*;
+use trireme_core::reply::{FromReplica, Outcome, Refusal, ReplyEntry, ReplySet};
+use trireme_core::types::{ClientId, MemberId, Slot, Tick, View};
+use trireme_crypto::Malformed;
+
+use super::{Accepted, Completion, Exchange};
+use crate::error::SubmitError;
+use crate::matching::Offer;
+use crate::session::BundleKey;
 
 impl Exchange {
     /// A frame of a replica. Status answers are handed back; an error means that the connection is to be closed.
@@ -22,17 +29,19 @@ impl Exchange {
         Ok(None)
     }
 
-    fn on_replies(&mut self, now: Tick, member: MemberId, set: ReplySet) {
+    pub(super) fn on_replies(&mut self, now: Tick, member: MemberId, set: ReplySet) {
         let Some(&index) = self.by_client.get(&set.client) else {
             self.counters.unexpected += 1;
             return;
         };
+        self.routing.heard(member, set.slot);
         let identity = &mut self.identities[index as usize];
         let open_limit = 2 * identity.session.span() + 16;
         match identity.matcher.offer(member, set, open_limit) {
             Offer::Waiting | Offer::Late => {}
             Offer::Wrong => self.counters.wrong_replies += 1,
             Offer::Accepted { slot, view, entries } => {
+                self.routing.accepted(slot);
                 let mut left_out = None;
                 for entry in entries {
                     left_out = self.on_entry(now, index, slot, view, entry).or(left_out);
@@ -107,7 +116,7 @@ impl Exchange {
 
     /// One replica's refusal moves the bundle on to the next one. It ends the bundle only with f+1 final reasons (one
     /// of them is honest), or when all connected replicas refused it and none has it silently.
-    fn on_refused_bundle(&mut self, now: Tick, member: MemberId, key: BundleKey, reason: Refusal) {
+    pub(super) fn on_refused_bundle(&mut self, now: Tick, member: MemberId, key: BundleKey, reason: Refusal) {
         let Some(bundle) = self.bundles.get_mut(key) else {
             return;
         };
@@ -143,7 +152,7 @@ impl Exchange {
         }
     }
 
-    fn refusal_error(&self, key: BundleKey) -> SubmitError {
+    pub(super) fn refusal_error(&self, key: BundleKey) -> SubmitError {
         match self.bundles.get(key).and_then(|bundle| bundle.reason) {
             None | Some(Refusal::Overloaded | Refusal::Quota) => SubmitError::Overloaded,
             Some(reason) => SubmitError::Refused(reason),
@@ -151,7 +160,7 @@ impl Exchange {
     }
 
     /// Ends all that is left of a bundle.
-    fn fail(&mut self, now: Tick, key: BundleKey, error: SubmitError) {
+    pub(super) fn fail(&mut self, now: Tick, key: BundleKey, error: SubmitError) {
         let bundle = self.bundles.get(key).expect("the caller holds the key of a bundle");
         let (identity, first, count) = (bundle.identity, bundle.first, bundle.count);
         for number in first..first + u64::from(count) {

@@ -1,6 +1,17 @@
 //! Time passes: retries, giving up, and cutting anew what is left of a bundle.
 
-use super::*;
+use bytes::Bytes;
+use trireme_core::quorum::MemberSet;
+use trireme_core::request::{BundleBuilder, BundleRef};
+use trireme_core::types::{MemberId, Tick};
+
+use super::{Exchange, Identity};
+use crate::bundles::Due;
+use crate::error::SubmitError;
+use crate::session::BundleKey;
+
+/// How often the routes are looked at again.
+const SETTLE_US: u64 = 1_000_000;
 
 impl Exchange {
     /// To be called when [`Exchange::next_timeout`] has passed.
@@ -40,7 +51,7 @@ impl Exchange {
 
     /// Sends what is left of a bundle, cut anew if some of it is done: a copy of the whole would bring the results
     /// again that the client already has.
-    fn send_again(&mut self, now: Tick, key: BundleKey, member: MemberId) {
+    pub(super) fn send_again(&mut self, now: Tick, key: BundleKey, member: MemberId) {
         let bundle = self.bundles.get(key).expect("the caller holds the key of a bundle");
         if bundle.remaining < bundle.encoded {
             let Identity { session, signer, .. } = &self.identities[bundle.identity as usize];

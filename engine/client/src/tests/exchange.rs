@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
-use trireme_core::reply::ReplySet;
+use trireme_core::reply::{FromReplica, Outcome, Refusal, ReplyEntry, ReplySet, ToReplica};
+use trireme_core::request::BundleRef;
 use trireme_core::types::MemberId;
 use trireme_crypto::{Digest, Signed, verify};
 
@@ -297,7 +298,7 @@ fn a_silent_home_is_left_for_the_next_replica() {
     rig.exchange.submit(rig.now, 0, &[b"abc"], 0).unwrap();
     rig.settle();
     assert!(rig.done.is_empty());
-    rig.run_for(1_100_000);
+    rig.run_for(300_000);
     assert_eq!(ok(&rig.done[0]), "cba");
     assert_ne!(rig.exchange.home(0), 0);
     let before = rig.exchange.counters().retries;
@@ -341,6 +342,22 @@ fn overloaded_only_when_every_replica_refused() {
     rig.run_for(2_100_000);
     assert_eq!(rig.done[0].result, Err(SubmitError::TimedOut));
     assert!(SubmitError::TimedOut.outcome_unknown() && !SubmitError::Overloaded.outcome_unknown());
+}
+
+#[test]
+fn a_copy_that_left_with_its_connection_keeps_the_outcome_unknown() {
+    use Manner::{Refuses, Silent};
+    let full = Refuses(Refusal::Overloaded);
+    let mut rig = Rig::new([Silent, full, full, full], 1, options());
+    rig.run_for(5_000);
+    rig.exchange.submit(rig.now, 0, &[b"abc"], 0).unwrap();
+    rig.settle();
+    assert_eq!(rig.exchange.home(0), 0);
+    rig.disconnect(0);
+    rig.settle();
+    assert!(rig.exchange.counters().refusals >= 3 && rig.done.is_empty());
+    rig.run_for(2_100_000);
+    assert_eq!(rig.done[0].result, Err(SubmitError::TimedOut));
 }
 
 #[test]

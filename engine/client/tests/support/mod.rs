@@ -19,7 +19,7 @@ use trireme_transport::{ClientEvent, ClientListener, CloseReason, ConnId, Identi
 /// How a door behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Manner {
+pub(crate) enum Manner {
     Open,
     /// Takes frames and never answers.
     Mute,
@@ -30,8 +30,8 @@ pub enum Manner {
 }
 
 /// A stand-in for a cluster.
-pub struct Doors {
-    pub cluster: Cluster,
+pub(crate) struct Doors {
+    pub(crate) cluster: Cluster,
     manners: Arc<[AtomicU8; 4]>,
     stop: Arc<AtomicU8>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -39,7 +39,7 @@ pub struct Doors {
 
 impl Doors {
     /// Opens four doors for a cluster with this application and way of signing.
-    pub fn open(app: AppKind, client_auth: ClientAuth) -> Self {
+    pub(crate) fn open(app: AppKind, client_auth: ClientAuth) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
         let manners: Arc<[AtomicU8; 4]> = Arc::default();
         let stop = Arc::new(AtomicU8::new(0));
@@ -65,7 +65,7 @@ impl Doors {
     }
 
     /// Changes how a door behaves from now on.
-    pub fn set(&self, door: usize, manner: Manner) {
+    pub(crate) fn set(&self, door: usize, manner: Manner) {
         self.manners[door].store(manner as u8, Ordering::SeqCst);
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Doors {
 }
 
 /// Keys of so many identities.
-pub fn keys(identities: u32) -> ClientKeys {
+pub(crate) fn keys(identities: u32) -> ClientKeys {
     let seed = |index: u32| {
         let mut seed = [7; 32];
         seed[..4].copy_from_slice(&index.to_le_bytes());

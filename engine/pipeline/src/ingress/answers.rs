@@ -4,32 +4,29 @@ use bytes::Bytes;
 use trireme_core::reply::{FromReplica, ReplySet};
 
 /// The frames of one reply set, with and without its entries; each encoded when it is first asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answers {
-    set: Option<ReplySet>,
-    full: Option<Bytes>,
-    brief: Option<Bytes>,
+    whole: FromReplica,
+    brief: ReplySet,
+    full_frame: Option<Bytes>,
+    brief_frame: Option<Bytes>,
 }
 
 impl Answers {
-    /// Goes on to the next set.
-    pub(super) fn start(&mut self, set: ReplySet) {
-        *self = Self {
-            set: Some(set),
-            full: None,
-            brief: None,
-        };
+    /// Of this set.
+    pub(super) fn new(set: ReplySet) -> Self {
+        let brief = set.brief();
+        Self { whole: FromReplica::Replies(set), brief, full_frame: None, brief_frame: None }
     }
 
     /// The set's frame.
     pub(super) fn frame(&mut self, full: bool) -> Bytes {
-        let set = self.set.as_ref().expect("started");
-        let cached = if full { &mut self.full } else { &mut self.brief };
-        cached
-            .get_or_insert_with(|| {
-                let set = if full { set.clone() } else { set.brief() };
-                FromReplica::Replies(set).to_bytes().into()
-            })
-            .clone()
+        let Self { whole, brief, full_frame, brief_frame } = self;
+        if full {
+            full_frame.get_or_insert_with(|| whole.to_bytes().into()).clone()
+        } else {
+            let encode = || FromReplica::Replies(brief.clone()).to_bytes().into();
+            brief_frame.get_or_insert_with(encode).clone()
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::gate::{Gate, Intake, Permit};
 use crate::items::{BadSignature, OwnBundle, SlotReplies};
 use crate::link::{Receiver, Sender};
 use crate::signal::Threads;
-use crate::stage::{Finish, Turn, Work, entries};
+use crate::stage::{Finish, Turn, Work, entries, shut_down};
 use crate::topology::Stage;
 use answers::Answers;
 use routes::Routes;
@@ -59,7 +59,6 @@ pub(crate) struct Ingress {
     budget: ClientBudget,
     conns: HashMap<ConnId, Conn>,
     routes: Routes,
-    answers: Answers,
     /// Bytes of requests of all connections that the core did not take yet.
     total: Arc<AtomicUsize>,
     paused: Vec<ConnId>,
@@ -134,7 +133,6 @@ impl Ingress {
             budget: budget.clone(),
             conns: HashMap::new(),
             routes: Routes::default(),
-            answers: Answers::default(),
             total: Arc::new(AtomicUsize::new(0)),
             paused: Vec::new(),
             asks: Vec::new(),
@@ -297,9 +295,9 @@ impl Ingress {
                 continue;
             };
             self.counts.replies += 1;
-            self.answers.start(set);
+            let mut answers = Answers::new(set);
             for route in routes {
-                let frame = self.answers.frame(route.full);
+                let frame = answers.frame(route.full);
                 if let Err(error) = self.listener.send(route.conn, frame) {
                     tracing::debug!(conn = route.conn.0, %error, "reply not sent");
                 }
@@ -405,7 +403,7 @@ impl Work for Ingress {
 
     fn finish(self: Box<Self>) -> Finish {
         Box::pin(async move {
-            self.listener.shutdown().await;
+            shut_down(self.listener.shutdown()).await;
             Ok(())
         })
     }

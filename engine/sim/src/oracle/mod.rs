@@ -166,12 +166,13 @@ impl Oracle {
         }
     }
 
-    /// A correct replica's record is durable.
-    pub(crate) fn durable(&mut self, scene: Scene, record: &Record) {
+    /// A correct replica's record is durable; `facts` are those of the log before it.
+    pub(crate) fn durable(&mut self, scene: Scene, record: &Record, facts: &Facts) {
         match record {
             Record::Vote(VoteRecord::Accept(block)) => {
                 let digest = self.saw_block(scene, block);
                 self.judge_acceptance(scene, digest, &block.block);
+                self.judge_order(scene, block.block.view, facts);
             }
             Record::Vote(VoteRecord::Block(block)) => {
                 self.saw_block(scene, block);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trireme_core::message::{Message, QcRef, SignedBlock, SignedTimeout, SignedVote, Timeout};
+use trireme_core::message::{Message, QcRef, SignedBlock, SignedTimeout, SignedVote, Timeout, Vote};
 use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, View};
 use trireme_crypto::Digest;
@@ -15,14 +15,12 @@ pub(super) struct Statements {
     blocks: BTreeMap<(MemberId, View, Slot), Digest>,
     first_blocks: BTreeMap<(MemberId, View), Digest>,
     voted: BTreeMap<(MemberId, View, Slot), Digest>,
-    votes: BTreeMap<MemberId, BTreeMap<Digest, ()>>,
     timeouts: BTreeMap<(MemberId, View), Timeout>,
     headers: BTreeMap<(MemberId, Height), Digest>,
     acks: BTreeMap<(MemberId, MemberId, Height), Digest>,
     /// Acks that are stored and witnessed, of any member.
     certifying: BTreeMap<(MemberId, MemberId, Height), Digest>,
     states: BTreeMap<(MemberId, Slot), Digest>,
-    left: BTreeMap<MemberId, View>,
     newest: BTreeMap<MemberId, View>,
 }
 
@@ -155,13 +153,27 @@ impl Oracle {
                 format!("says locked slot {slot} {digest} of view {} before that is durable", vote.view)
             });
         }
-        let statement = vote.statement(&self.domain);
-        let said_before = self.statements.votes.entry(scene.member).or_default().insert(statement, ()).is_some();
-        let left = self.statements.left.get(&scene.member).copied();
-        self.verdict.check(said_before || left.is_none_or(|left| vote.view > left), scene, "7", || {
-            format!("a new vote of view {} after a Timeout of view {left:?}", vote.view)
-        });
+        self.judge_late_vote(scene, vote);
         self.spoke(scene, vote.view);
+    }
+
+    /// After a Timeout, a vote of its view or an older one says nothing that the Timeout did not count in.
+    fn judge_late_vote(&mut self, scene: Scene, vote: &Vote) {
+        let member = scene.member;
+        let later = self.statements.timeouts.range((member, vote.view)..=(member, View::MAX)).next();
+        if let (Some((_, timeout)), Some((slot, _))) = (later, vote.locked) {
+            self.verdict.check((vote.view, slot) <= timeout.high_qc.rank(), scene, "7", || {
+                format!("says locked slot {slot} of view {} after a Timeout that did not know it", vote.view)
+            });
+        }
+    }
+
+    /// No acceptance follows a Timeout of its view or a later one in the log (R-REPORT).
+    pub(super) fn judge_order(&mut self, scene: Scene, view: View, facts: &Facts) {
+        let left = facts.timeouts.last_key_value().map(|(left, _)| *left);
+        self.verdict.check(left.is_none_or(|left| view > left), scene, "7", || {
+            format!("accepts a block of view {view} after its Timeout of view {left:?}")
+        });
     }
 
     fn judge_timeout(&mut self, scene: Scene, signed: &SignedTimeout, facts: &Facts) {
@@ -172,8 +184,6 @@ impl Oracle {
         self.verdict.check(facts.timeouts.get(&timeout.view) == Some(timeout), scene, "6", || {
             format!("a Timeout of view {} leaves before it is durable", timeout.view)
         });
-        let left = self.statements.left.entry(scene.member).or_default();
-        *left = timeout.view.max(*left);
         self.spoke(scene, timeout.view);
         if newer {
             // Older Timeouts are sent again as they were, when more had been accepted since.

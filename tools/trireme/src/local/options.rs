@@ -14,7 +14,6 @@ use crate::proc::Machine;
 
 /// Arguments of `trireme local`.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "a flag each")]
 pub(crate) struct LocalArgs {
     /// Number of replicas, a process each
     #[arg(long, value_name = "N", default_value_t = 4)]

@@ -126,7 +126,7 @@ async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
             member.peer_address, member.client_address
         );
     }
-    let statuses = watch::ready(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    let statuses = watch::ready(&cluster.replicas, &mut cluster.probe).await?;
     report.log_devices = statuses.iter().map(|status| status.log.device.clone()).collect();
     for (member, status) in statuses.iter().enumerate() {
         for note in status.notes.iter().map(|note| format!("replica {member}: {note}")) {
@@ -164,7 +164,7 @@ async fn serve(cluster: &mut Cluster, report: &mut Report, control: &Control) ->
             _ = tick.tick() => cluster.replicas.borrow_mut().check()?,
         }
     }
-    let (_, common) = watch::at_rest(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    let (_, common) = watch::at_rest(&cluster.replicas, &mut cluster.probe).await?;
     note_state(report, &common)?;
     stop(cluster)
 }
@@ -245,7 +245,7 @@ async fn verify(
     killed: Option<Killed>,
 ) -> Result<()> {
     println!("check state roots at a common slot");
-    let (statuses, common) = watch::at_rest(&mut cluster.replicas.borrow_mut(), &mut cluster.probe).await?;
+    let (statuses, common) = watch::at_rest(&cluster.replicas, &mut cluster.probe).await?;
     if let (Some(kill), Some(killed)) = (&mut report.kill_leader, killed) {
         kill.caught_up_s = Some(rounded(killed.restarted_at.elapsed().as_secs_f64()));
     }

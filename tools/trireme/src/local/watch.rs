@@ -1,5 +1,6 @@
 //! Waiting for the cluster: ready to work, and at rest with equal state.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -26,10 +27,10 @@ pub(crate) async fn ask_all(probe: &mut Probe) -> Result<Vec<Status>> {
 }
 
 /// Waits until every replica answers and is connected to every other one.
-pub(crate) async fn ready(replicas: &mut Replicas, probe: &mut Probe) -> Result<Vec<Status>> {
+pub(crate) async fn ready(replicas: &RefCell<Replicas>, probe: &mut Probe) -> Result<Vec<Status>> {
     let deadline = Instant::now() + READY_PATIENCE;
     loop {
-        replicas.check()?;
+        replicas.borrow_mut().check()?;
         let missing = match ask_all(probe).await {
             Ok(statuses) => match unconnected(&statuses) {
                 None => return Ok(statuses),
@@ -71,10 +72,10 @@ impl Common {
 }
 
 /// Waits until nothing is under way any more, all replicas have executed the same slot, and have computed its root.
-pub(crate) async fn at_rest(replicas: &mut Replicas, probe: &mut Probe) -> Result<(Vec<Status>, Common)> {
+pub(crate) async fn at_rest(replicas: &RefCell<Replicas>, probe: &mut Probe) -> Result<(Vec<Status>, Common)> {
     let deadline = Instant::now() + REST_PATIENCE;
     loop {
-        replicas.check()?;
+        replicas.borrow_mut().check()?;
         let waiting = match ask_all(probe).await {
             Ok(statuses) => match common(&statuses) {
                 Ok(common) => return Ok((statuses, common)),
