@@ -29,8 +29,10 @@ mod inbound;
 mod link;
 mod listener;
 mod outbound;
+mod pairing;
 mod peers;
 mod quic;
+mod serving;
 mod socket;
 
 pub use client::{ClientReceiver, ClientSender, Connection, Dialer};

@@ -2,23 +2,22 @@
 
 use crate::accept::Door;
 use crate::counters::Counts;
-use crate::hello::{FrameReader, Hello, ReadEnd, close};
-use crate::inbound::{Gate, Inbound, Line};
-use crate::outbound::{Outbound, write_stream};
+use crate::hello::{Hello, ReadEnd, close};
+use crate::inbound::{Gate, Inbound};
+use crate::outbound::Outbound;
 use crate::quic::{self, Role};
+use crate::serving::accept_loop;
 use crate::{
-    BindError, CloseReason, ClosedBy, Counters, Disconnect, Frame, Identity, LinkStats, SendError, TransportConfig,
-    Trust, socket,
+    BindError, CloseReason, Counters, Disconnect, Frame, Identity, LinkStats, SendError, TransportConfig, Trust, socket,
 };
 use bytes::Bytes;
-use quinn::{Connecting, Connection, Endpoint, SendStream};
+use quinn::{Connection, Endpoint};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// A client connection at one listener; never used again for another.
@@ -51,13 +50,14 @@ pub enum ClientEvent {
     },
 }
 
-struct ClientLink {
-    conn: ConnId,
-    key: [u8; 32],
-    connection: Connection,
-    outbound: Arc<Outbound>,
-    gate: Arc<Gate>,
-    alive: AtomicBool,
+/// A client's connection, from its admission to its end.
+pub(crate) struct ClientLink {
+    pub(crate) conn: ConnId,
+    pub(crate) key: [u8; 32],
+    pub(crate) connection: Connection,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) alive: AtomicBool,
     local: OnceLock<CloseReason>,
 }
 
@@ -70,13 +70,14 @@ struct Table {
     all_paused: bool,
 }
 
-struct Shared {
-    config: TransportConfig,
-    counts: Counts,
-    events: Inbound<ClientEvent>,
-    endpoint: Endpoint,
+/// What the listener's tasks share.
+pub(crate) struct Shared {
+    pub(crate) config: TransportConfig,
+    pub(crate) counts: Counts,
+    pub(crate) events: Inbound<ClientEvent>,
+    pub(crate) endpoint: Endpoint,
     table: Mutex<Table>,
-    door: Door,
+    pub(crate) door: Door,
 }
 
 /// The door for clients of one replica. Events are pulled, sends are pushes into bounded queues; dropping it closes
@@ -253,7 +254,12 @@ impl Shared {
     }
 
     /// Takes a client in, if the quotas allow it.
-    fn admit(&self, key: [u8; 32], connection: &Connection, hello: &Hello) -> Result<Arc<ClientLink>, ReadEnd> {
+    pub(crate) fn admit(
+        &self,
+        key: [u8; 32],
+        connection: &Connection,
+        hello: &Hello,
+    ) -> Result<Arc<ClientLink>, ReadEnd> {
         if !self.events.has_room() {
             return Err(ReadEnd::Bad(CloseReason::Overloaded));
         }
@@ -283,14 +289,14 @@ impl Shared {
         Ok(link)
     }
 
-    fn close(&self, link: &ClientLink, reason: CloseReason) {
+    pub(crate) fn close(&self, link: &ClientLink, reason: CloseReason) {
         let _ = link.local.set(reason);
         close(&link.connection, reason);
         self.end(link);
     }
 
     /// Reports the end of a connection that is closed, once, and forgets it.
-    fn end(&self, link: &ClientLink) {
+    pub(crate) fn end(&self, link: &ClientLink) {
         let Some(error) = link.connection.close_reason() else {
             return;
         };
@@ -311,107 +317,6 @@ impl Shared {
             if *count == 0 {
                 table.of_key.remove(&link.key);
             }
-        }
-    }
-}
-
-async fn accept_loop(shared: Arc<Shared>) {
-    while let Some(incoming) = shared.endpoint.accept().await {
-        let addr = incoming.remote_address();
-        let Some((connecting, permit)) = shared.door.admit(incoming, &shared.counts) else {
-            continue;
-        };
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let made = connect(&shared, connecting).await;
-            drop(permit);
-            match made {
-                Ok((link, reader, send)) => serve(shared, link, reader, send).await,
-                Err(reason) => {
-                    shared.counts.closed(reason);
-                    tracing::debug!(%addr, %reason, "client not taken in");
-                }
-            }
-        });
-    }
-}
-
-type Made = (Arc<ClientLink>, FrameReader, SendStream);
-
-async fn connect(shared: &Shared, connecting: Connecting) -> Result<Made, Disconnect> {
-    let limit = Duration::from_millis(shared.config.handshake_timeout_ms);
-    let deadline = tokio::time::Instant::now() + limit;
-    let late = Disconnect {
-        reason: CloseReason::HandshakeTimeout,
-        by: ClosedBy::Local,
-    };
-    let connection = match tokio::time::timeout_at(deadline, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(Disconnect::from_quic(&error, None)),
-        Err(_) => return Err(late),
-    };
-    match tokio::time::timeout_at(deadline, greet(shared, &connection)).await {
-        Ok(Ok(made)) => Ok(made),
-        Ok(Err(end)) => Err(end.conclude(&connection)),
-        Err(_) => {
-            close(&connection, CloseReason::HandshakeTimeout);
-            Err(late)
-        }
-    }
-}
-
-/// Reads the client's hello and takes it in. Our own goes out with the first replies, once the quotas are settled: a
-/// client that gives us no credit to write it must not hold up anything here.
-async fn greet(shared: &Shared, connection: &Connection) -> Result<Made, ReadEnd> {
-    let key = quic::proven_key(connection).ok_or(ReadEnd::Bad(CloseReason::UnknownKey))?;
-    let (send, recv) = connection.accept_bi().await.map_err(|_| ReadEnd::Lost)?;
-    let limit = shared.config.max_client_frame_bytes;
-    let mut reader = FrameReader::new(recv, limit);
-    let own = Hello::of_client_link(&shared.config);
-    let hello = reader.hello(&own, limit).await?;
-    let link = shared.admit(key, connection, &hello)?;
-    Ok((link, reader, send))
-}
-
-/// One task reads a client's frames, one writes the replies.
-async fn serve(shared: Arc<Shared>, link: Arc<ClientLink>, mut reader: FrameReader, send: SendStream) {
-    let (conn, key) = (link.conn, link.key);
-    shared.events.push_notice(ClientEvent::Connected { conn, key });
-    let hello = Hello::of_client_link(&shared.config).encode();
-    tokio::spawn(write_stream(link.outbound.clone(), send, hello));
-    let end = read_frames(&shared, &link, &mut reader).await;
-    if let ReadEnd::Bad(reason) = end {
-        return shared.close(&link, reason);
-    }
-    link.connection.closed().await;
-    shared.end(&link);
-}
-
-async fn read_frames(shared: &Shared, link: &ClientLink, reader: &mut FrameReader) -> ReadEnd {
-    let conn = link.conn;
-    loop {
-        if !reader.frames.is_empty() {
-            let bytes: usize = reader.frames.iter().map(|frame| frame.len()).sum();
-            let count = reader.frames.len() as u64;
-            let events = reader.frames.drain(..).map(|bytes| {
-                let length = bytes.len();
-                (length, ClientEvent::Frame { conn, bytes })
-            });
-            if !shared.events.push_frames(Line::First, &link.gate, &link.alive, events) {
-                return ReadEnd::Lost;
-            }
-            shared.counts.frames_received.fetch_add(count, Relaxed);
-            shared.counts.bytes_received.fetch_add(bytes as u64, Relaxed);
-        }
-        // While the gate is shut, the end of the connection must still be seen.
-        let open = poll_fn(|cx| link.gate.poll_open(cx));
-        tokio::select! {
-            biased;
-            () = open => {}
-            _ = link.connection.closed() => return ReadEnd::Lost,
-        }
-        if let Err(end) = reader.read().await {
-            return end;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::replica::{Done, Replica};
 use crate::types::{Height, MemberId};
 
 /// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
-const BUSY_OPS: u64 = 256;
+const BUSY_OPS: u64 = 32;
 
 impl Replica {
     pub(crate) fn on_batch(&mut self, from: MemberId, digest: Digest, batch: Batch, out: &mut Outbox) {

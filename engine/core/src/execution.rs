@@ -131,7 +131,7 @@ impl Replica {
             });
         }
         let fast = self.execution.fast.pop_front().unwrap_or(false);
-        let root = !self.replaying && slot % self.params.state_interval == 0;
+        let root = !self.replaying && slot.is_multiple_of(self.params.state_interval);
         out.push(Effect::Execute(Execution {
             slot,
             block: digest,

@@ -151,11 +151,9 @@ impl Want {
     fn lower_floor(&mut self, needed: &Kind) {
         match (&mut self.kind, needed) {
             (Kind::Block { floor, .. }, Kind::Block { floor: lower, .. }) => *floor = (*floor).min(*lower),
-            (Kind::Batch { floor, .. }, Kind::Batch { floor: lower, .. }) => {
-                if *lower < *floor {
-                    *floor = *lower;
-                    self.reached = 0;
-                }
+            (Kind::Batch { floor, .. }, Kind::Batch { floor: lower, .. }) if *lower < *floor => {
+                *floor = *lower;
+                self.reached = 0;
             }
             _ => {}
         }

@@ -17,8 +17,10 @@ const KEY_OVERHEAD_BYTES: u64 = 256;
 const LISTS: usize = 64;
 /// A list of this length goes to the tree without being asked for: the root is the same either way, and neither a root
 /// nor deleted entries pile up work for long. Entries of one list are neighbours in the tree, so a short list shares as
-/// many hashes as a long batch of all places, at a fraction of the pause.
-const LIST_ENTRIES: usize = 128;
+/// many hashes as a long batch of all places, at a fraction of the pause. A write into 100,000 keys, without its value's
+/// copy and hash, cost 1.7 us with lists of 256, 2.0 with 128, 2.5 with 64, and 3.6 with one list of 1,024 (on busy
+/// cores).
+const LIST_ENTRIES: usize = 256;
 
 const _: () = assert!(LISTS == 1 << 6, "a list is chosen by 6 bits");
 
