@@ -7,6 +7,9 @@ use bytes::Bytes;
 use quinn::Endpoint;
 use std::net::SocketAddr;
 
+/// Nothing here takes this long; it only keeps a broken build from hanging.
+const HANG: std::time::Duration = std::time::Duration::from_secs(60);
+
 fn identity(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32]).unwrap()
 }
@@ -29,7 +32,8 @@ async fn raw(role: Role, seed: u8, addr: SocketAddr, server: &Identity) -> quinn
 
 /// Why the other side closed it.
 async fn verdict(connection: &quinn::Connection) -> CloseReason {
-    let end = Disconnect::from_quic(&connection.closed().await, None);
+    let closed = tokio::time::timeout(HANG, connection.closed()).await;
+    let end = Disconnect::from_quic(&closed.expect("it is closed"), None);
     assert_eq!(end.by, ClosedBy::Remote, "{end}");
     end.reason
 }

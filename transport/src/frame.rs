@@ -133,7 +133,7 @@ impl Assembler {
             if wanted == 0 {
                 return Err(FrameReject::Empty);
             }
-            if false && wanted > self.limit {
+            if wanted > self.limit {
                 return Err(FrameReject::Oversized);
             }
             self.header_filled = 0;

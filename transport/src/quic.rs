@@ -106,8 +106,8 @@ pub(crate) fn endpoint_config(
 ) -> Result<EndpointConfig, BindError> {
     let secret = identity.reset_secret(role.alpn());
     let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-    let key_unused = key; let mut endpoint = EndpointConfig::default();
-    let _ = key_unused; endpoint.cid_generator(|| Box::new(RandomIds));
+    let mut endpoint = EndpointConfig::new(Arc::new(key));
+    endpoint.cid_generator(|| Box::new(RandomIds));
     endpoint
         .max_udp_payload_size(config.mtu_upper_bound.max(1_472))
         .map_err(|error| BindError::Tls(error.to_string()))?;

@@ -178,6 +178,11 @@ impl Chain {
         self.prune();
     }
 
+    /// After recovery: what was replayed came now, as far as measured times are concerned.
+    pub(crate) fn touch(&mut self, now: Tick) {
+        self.nodes.values_mut().for_each(|node| node.received = now);
+    }
+
     fn prune(&mut self) {
         let Some(floor) = self.committed_slot().checked_sub(RETAINED_SLOTS) else {
             return;

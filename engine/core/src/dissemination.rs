@@ -77,6 +77,7 @@ impl Replica {
     fn store_batch(&mut self, digest: Digest, batch: Batch, wanted: bool, out: &mut Outbox) {
         let header = &batch.head.header;
         let (owner, ops, named) = (header.lane, header.ops, header.witnesses.contains(&self.me));
+        self.look_soon();
         let to_ack = self.lanes[usize::from(owner)].insert(digest, batch.clone(), wanted);
         self.append(
             vec![Record::Batch(batch)],
@@ -166,6 +167,9 @@ impl Replica {
         let named = stored.header().witnesses.contains(&self.me);
         let last = stored.acked.as_ref().map(|a| a.ack.clone());
         if self.halted || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
+            return;
+        }
+        if last.as_ref().is_some_and(|a| a.stored && a.verified && a.witnessed) {
             return;
         }
         let verified = verdict == Verdict::Good;

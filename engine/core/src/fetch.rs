@@ -33,9 +33,11 @@ struct Want {
     /// Highest height that the answer under way has brought.
     reached: Height,
     candidates: MemberSet,
+    /// Who said that it has nothing, or did not answer in time, in this rotation.
+    refused: MemberSet,
     asked: Option<MemberId>,
     due: Tick,
-    tries: u32,
+    rotations: u32,
 }
 
 /// All that is missing.
@@ -58,15 +60,17 @@ impl Fetcher {
             return;
         }
         if self.wants.len() < MAX_WANTS {
+            let (refused, asked) = (MemberSet::default(), None);
             self.wants.insert(
                 digest,
                 Want {
                     kind,
                     reached: 0,
                     candidates,
-                    asked: None,
+                    refused,
+                    asked,
                     due,
-                    tries: 0,
+                    rotations: 0,
                 },
             );
         }
@@ -103,13 +107,16 @@ impl Fetcher {
         }
     }
 
-    /// A member does not hold it: the next one, at once.
-    pub(crate) fn not_held(&mut self, member: MemberId, digest: &Digest, now: Tick) {
+    /// A member does not hold it: the next one at once, if there is one that has not been asked in this rotation.
+    pub(crate) fn not_held(&mut self, member: MemberId, digest: &Digest, now: Tick, connected: &MemberSet) {
         if let Some(want) = self.wants.get_mut(digest)
             && want.asked == Some(member)
         {
-            want.candidates.remove(member);
-            want.due = now;
+            want.refused.insert(member);
+            want.asked = None;
+            if connected.iter().any(|m| !want.refused.contains(m)) {
+                want.due = now;
+            }
         }
     }
 
@@ -129,16 +136,15 @@ impl Fetcher {
             if want.due > now {
                 continue;
             }
-            let backoff = wait_us.saturating_mul(1 << want.tries.min(6)).min(MAX_WAIT_US);
-            want.due = now.plus(backoff);
-            let Some(to) = want.next_candidate(connected) else {
-                continue;
-            };
-            if want.asked.replace(to).is_some_and(|last| last != to) {
+            let last = want.asked;
+            let next = want.next_candidate(connected);
+            want.due = now.plus(wait_us.saturating_mul(1 << want.rotations.min(6)).min(MAX_WAIT_US));
+            let Some(to) = next else { continue };
+            if last != Some(to) {
                 // Another peer: what the last one sent on the way may have been a lie.
                 want.reached = 0;
             }
-            want.tries += 1;
+            want.asked = Some(to);
             requests.push((to, want.request(digest)));
         }
         self.sent += requests.len() as u64;
@@ -159,15 +165,19 @@ impl Want {
         }
     }
 
-    fn next_candidate(&self, connected: &MemberSet) -> Option<MemberId> {
-        let likely: Vec<MemberId> = self.candidates.iter().filter(|m| connected.contains(*m)).collect();
-        let pool = if likely.is_empty() || self.tries > 8 {
-            connected.iter().collect()
-        } else {
-            likely
-        };
-        let start = pool.iter().position(|m| Some(*m) > self.asked).unwrap_or(0);
-        pool.get(start).copied()
+    /// The next to ask: likely holders first, then anybody, each once in a rotation. Whoever was asked and did not
+    /// answer in time has had its turn.
+    fn next_candidate(&mut self, connected: &MemberSet) -> Option<MemberId> {
+        if let Some(silent) = self.asked {
+            self.refused.insert(silent);
+        }
+        if connected.iter().all(|m| self.refused.contains(m)) {
+            self.refused = MemberSet::default();
+            self.rotations += 1;
+        }
+        let open = |m: &MemberId| !self.refused.contains(*m);
+        let likely = connected.iter().filter(open).find(|m| self.candidates.contains(*m));
+        likely.or_else(|| connected.iter().find(open))
     }
 
     fn request(&self, digest: &Digest) -> Message {

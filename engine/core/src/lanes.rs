@@ -278,9 +278,16 @@ impl Lane {
     /// Whether R-WITNESS holds for the batch: it and each ancestor above the committed cut was verified here, or has
     /// f+1 members each `verified` on it, or `witnessed` on it or a descendant. Marks what it finds.
     pub(crate) fn settle_witnessed(&mut self, tip: (Height, Digest), one_honest: usize, bugs: &Bugs) -> bool {
-        let Ok(path) = self.path(tip, self.committed) else {
+        if self.stored.get(&tip.1).is_some_and(|s| s.witnessed) {
+            return true;
+        }
+        let Ok(mut path) = self.path(tip, self.committed) else {
             return false;
         };
+        // Below a witnessed batch all is witnessed.
+        if let Some(at) = path.iter().rposition(|d| self.stored[d].witnessed) {
+            path.drain(..=at);
+        }
         let mut above = self.witnesses_above(tip);
         let mut sets = Vec::with_capacity(path.len());
         for digest in path.iter().rev() {

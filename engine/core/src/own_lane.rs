@@ -144,6 +144,7 @@ impl Replica {
         };
         self.own.last = (height, digest);
         self.own.cut_at = self.now.tick;
+        self.look_soon();
         self.own.cuts.push_back((height, self.now.tick));
         self.send_own(digest, batch, out);
     }

@@ -78,6 +78,7 @@ impl Replica {
         let view = self.safety.view();
         self.restart_view = Some(view);
         self.change.entered_at = self.now.tick;
+        self.chain.touch(self.now.tick);
         if let Some(vote) = self.safety.resign_vote() {
             self.stand_by(&vote, out);
         }

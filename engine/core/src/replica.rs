@@ -106,6 +106,8 @@ pub struct Replica {
     pub(crate) halted: bool,
     pub(crate) replaying: bool,
     pub(crate) tend_at: Option<Tick>,
+    /// Doublings of the time to the next look, while nothing can be done about what waits.
+    pub(crate) tend_doublings: u32,
     pub(crate) counters: Counters,
 }
 
@@ -153,6 +155,7 @@ impl Replica {
             halted: false,
             replaying: true,
             tend_at: None,
+            tend_doublings: 0,
             counters: Counters::default(),
             keys,
             bugs,
@@ -238,7 +241,7 @@ impl Replica {
             } => {
                 self.serve_batches(from, lane, (height, digest), floor, out);
             }
-            Message::NotHeld { digest } => self.fetch.not_held(from, &digest, self.now.tick),
+            Message::NotHeld { digest } => self.on_not_held(from, &digest),
         }
     }
 

@@ -177,6 +177,11 @@ impl Replica {
         self.send(To::One(from), Message::NotHeld { digest }, out);
     }
 
+    pub(crate) fn on_not_held(&mut self, from: MemberId, digest: &Digest) {
+        let connected = self.connected();
+        self.fetch.not_held(from, digest, self.now.tick, &connected);
+    }
+
     /// An answer with blocks: each the parent of the one before. Anything else in it is ignored.
     pub(crate) fn on_blocks(
         &mut self,
@@ -191,7 +196,7 @@ impl Replica {
             return;
         }
         if digests.first() != Some(&asked) {
-            self.fetch.not_held(from, &asked, self.now.tick);
+            self.on_not_held(from, &asked);
             return;
         }
         let mut expected = asked;

@@ -6,6 +6,10 @@ use crate::types::{MemberId, Tick};
 
 /// While work waits, grounds for suspicion are looked at this often at least, and at most.
 const TEND_US: (u64, u64) = (2_000, 25_000);
+/// Up to a few seconds while nothing can be done about it.
+const MAX_TEND_DOUBLINGS: u32 = 8;
+/// Batches of a lane that are looked after at once: the lowest, since the others stand on them.
+const TENDED_BATCHES: usize = 16;
 
 impl Replica {
     /// When [`crate::Input::Timeout`] is due.
@@ -38,6 +42,13 @@ impl Replica {
         self.tend_fetches(out);
         if self.tend_at.is_some_and(|at| at <= self.now.tick) {
             self.tend_at = None;
+            // A faulty lane's tip may wait for ever for acks that never come: look ever less often.
+            let hopeless = !self.work_waits() && !self.waits_for_view();
+            self.tend_doublings = if hopeless {
+                (self.tend_doublings + 1).min(MAX_TEND_DOUBLINGS)
+            } else {
+                0
+            };
             self.penalise_late_lanes();
             let late = self.tend_lanes(out);
             self.tend_view(late, out);
@@ -65,7 +76,15 @@ impl Replica {
             self.tend_at = None;
         } else if self.tend_at.is_none() {
             let period = (self.timing.turnaround_us(self.timer_rtt_us()) / 8).clamp(TEND_US.0, TEND_US.1);
-            self.tend_at = Some(self.now.tick.plus(period));
+            self.tend_at = Some(self.now.tick.plus(period << self.tend_doublings));
+        }
+    }
+
+    /// Something came that a look may help.
+    pub(crate) fn look_soon(&mut self) {
+        if self.tend_doublings > 0 {
+            self.tend_doublings = 0;
+            self.tend_at = None;
         }
     }
 
@@ -81,7 +100,7 @@ impl Replica {
     /// acks that would say more now are sent, since somebody may lack them.
     pub(crate) fn verify_overdue(&mut self, lane: MemberId, out: &mut Outbox) {
         let index = usize::from(lane);
-        for digest in self.lanes[index].uncommitted() {
+        for digest in self.lanes[index].uncommitted().into_iter().take(TENDED_BATCHES) {
             let Some(stored) = self.lanes[index].get(&digest) else {
                 continue;
             };

@@ -20,7 +20,10 @@ impl Clock {
 
     /// Both clocks, for one step of the core.
     pub(crate) fn now(&self) -> Now {
-        Now { tick: Tick(micros(self.origin.elapsed())), wall_us: self.wall_us() }
+        Now {
+            tick: Tick(micros(self.origin.elapsed())),
+            wall_us: self.wall_us(),
+        }
     }
 
     /// Microseconds since the Unix epoch.

@@ -23,6 +23,7 @@ pub(crate) fn log_config(cluster: &Cluster, config: &ReplicaConfig) -> LogConfig
     let mut log = LogConfig::new(config.data_dir.clone(), fingerprint(cluster, config.member).0);
     log.segment_bytes = config.log.segment_bytes;
     log.max_log_bytes = config.log.max_log_bytes;
+    log.reserve_bytes = log.reserve_bytes.min(log.max_log_bytes / 4);
     log.max_record_bytes = config.log.max_record_bytes;
     log.buffer_bytes = config.log.buffer_bytes as usize;
     log.in_flight = config.log.flushes_in_flight;

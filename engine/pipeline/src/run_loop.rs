@@ -131,9 +131,14 @@ impl RunLoop {
         } = &self.shared;
         let mut progress = false;
         let mut began = clock.nanos();
+        let wall_us = clock.wall_us();
         for place in &mut self.stages {
+            let now = Now {
+                tick: Tick(began / 1_000),
+                wall_us,
+            };
             let mut turn = Turn {
-                now: clock.now(),
+                now,
                 budget: BUDGET,
                 quiet,
                 cx,

@@ -219,8 +219,7 @@ fn stage(
         }
         Ends::Log(links) => {
             let log = opened.recovered.take().expect("recovered with its stage").log;
-            let settings = log_config(cluster, config);
-            let limits = LogLimits::new(settings.max_log_bytes, settings.max_keys);
+            let limits = LogLimits::of(&log_config(cluster, config));
             Box::new(LogStage::new(log, links, shared.gate.clone(), domain.epoch, limits)?)
         }
         Ends::Execute(links) => Box::new(Execute::new(machine.take().expect("received for its stage"), links)),

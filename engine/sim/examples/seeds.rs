@@ -18,6 +18,7 @@ fn main() {
             for seed in first..first + count {
                 let start = std::time::Instant::now();
                 let report = run_seed(seed, &options);
+                eprintln!("{seed} {} {:?}", report.events, start.elapsed());
                 if start.elapsed().as_secs() >= 2 {
                     println!("slow: seed {seed}, {} events, {:?}", report.events, start.elapsed());
                 }

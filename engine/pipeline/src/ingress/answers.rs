@@ -16,12 +16,22 @@ impl Answers {
     /// Of this set.
     pub(super) fn new(set: ReplySet) -> Self {
         let brief = set.brief();
-        Self { whole: FromReplica::Replies(set), brief, full_frame: None, brief_frame: None }
+        Self {
+            whole: FromReplica::Replies(set),
+            brief,
+            full_frame: None,
+            brief_frame: None,
+        }
     }
 
     /// The set's frame.
     pub(super) fn frame(&mut self, full: bool) -> Bytes {
-        let Self { whole, brief, full_frame, brief_frame } = self;
+        let Self {
+            whole,
+            brief,
+            full_frame,
+            brief_frame,
+        } = self;
         if full {
             full_frame.get_or_insert_with(|| whole.to_bytes().into()).clone()
         } else {

@@ -1,7 +1,7 @@
 //! `--kill-leader-at`: kill -9 of the current leader under load, a restart 2 seconds later, and the time without
 //! commits in between.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,31 +17,47 @@ use crate::status::Status;
 const DOWN: Duration = Duration::from_secs(2);
 /// How long commits are watched after the restart.
 const WATCHED: Duration = Duration::from_secs(3);
-/// How often the others are asked: the resolution of the measured time.
+/// How long the restarted replica may take to catch up.
+const CATCH_UP: Duration = Duration::from_secs(60);
+/// Pause between two questions; with the time of an answer the resolution of what is measured.
 const POLL: Duration = Duration::from_millis(5);
+
+/// What is needed for it.
+pub(super) struct Kill {
+    pub(super) replicas: Rc<RefCell<Replicas>>,
+    pub(super) others: Probe,
+    pub(super) restarted: Probe,
+    /// When.
+    pub(super) at: Instant,
+    /// Whether the load still runs: without it nothing has to commit.
+    pub(super) loaded: Rc<Cell<bool>>,
+}
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(crate) struct Killed {
-    pub(crate) member: u16,
+pub(super) struct Killed {
+    pub(super) member: u16,
     /// What it last said.
-    pub(crate) last: Status,
-    pub(crate) killed_at: Instant,
-    pub(crate) restarted_at: Instant,
+    pub(super) last: Status,
+    pub(super) killed_at: Instant,
+    pub(super) restarted_at: Instant,
     /// The longest time in which no other replica's committed slot moved.
-    pub(crate) without_commits: Duration,
+    pub(super) without_commits: Duration,
+    /// From the restart until it had executed what the others had committed by then; none if it did not come to that.
+    pub(super) caught_up: Option<Duration>,
 }
 
-/// Kills the leader at `at`, restarts it, and watches the others meanwhile. `loaded` tells whether the load still
-/// runs: without it nothing has to commit.
-pub(crate) async fn kill_leader(
-    replicas: Rc<RefCell<Replicas>>,
-    mut probe: Probe,
-    at: Instant,
-    loaded: Rc<std::cell::Cell<bool>>,
-) -> Result<Killed> {
+/// Kills the leader, restarts it, and watches the others meanwhile.
+pub(super) async fn kill_leader(kill: Kill) -> Result<Killed> {
+    let Kill {
+        replicas,
+        mut others,
+        mut restarted,
+        at,
+        loaded,
+    } = kill;
     sleep_until(at).await;
-    let statuses = watch::ask_all(&mut probe)
+    let statuses = watch::ask_all(&mut others)
         .await
         .context("before the leader is killed")?;
     let newest = statuses
@@ -61,28 +77,47 @@ pub(crate) async fn kill_leader(
         newest.view
     );
 
-    let others = (0..u16::try_from(statuses.len())?)
-        .filter(|other| *other != member)
-        .collect();
+    let count = u16::try_from(statuses.len()).context("more replicas than indices")?;
+    let survivors = (0..count).filter(|other| *other != member).collect();
     let mut gap = Gap {
         since: killed_at,
         longest: Duration::ZERO,
         committed,
-        others,
+        survivors,
     };
-    gap.watch(&mut probe, killed_at + DOWN, &loaded).await;
+    gap.watch(&mut others, killed_at + DOWN, &loaded).await;
     sleep_until(killed_at + DOWN).await;
     replicas.borrow_mut().start(usize::from(member))?;
     let restarted_at = Instant::now();
     println!("      replica {member} started again");
-    gap.watch(&mut probe, restarted_at + WATCHED, &loaded).await;
+    let target = gap.committed;
+    let watched = gap.watch(&mut others, restarted_at + WATCHED, &loaded);
+    let (caught_up, ()) = tokio::join!(caught_up(&mut restarted, member, target, restarted_at), watched);
     Ok(Killed {
         member,
         last,
         killed_at,
         restarted_at,
         without_commits: gap.longest,
+        caught_up,
     })
+}
+
+/// Waits until a replica has executed a slot.
+async fn caught_up(probe: &mut Probe, member: u16, target: u64, since: Instant) -> Option<Duration> {
+    while since.elapsed() < CATCH_UP {
+        // It does not answer while it recovers from its log.
+        let executed = probe
+            .ask(member)
+            .await
+            .and_then(Status::read)
+            .map(|status| status.executed_slot);
+        if executed.is_ok_and(|slot| slot >= target) {
+            return Some(since.elapsed());
+        }
+        sleep(POLL).await;
+    }
+    None
 }
 
 /// The longest time without a commit.
@@ -90,13 +125,13 @@ struct Gap {
     since: Instant,
     longest: Duration,
     committed: u64,
-    others: Vec<u16>,
+    survivors: Vec<u16>,
 }
 
 impl Gap {
-    async fn watch(&mut self, probe: &mut Probe, until: Instant, loaded: &std::cell::Cell<bool>) {
+    async fn watch(&mut self, probe: &mut Probe, until: Instant, loaded: &Cell<bool>) {
         while Instant::now() < until && loaded.get() {
-            for member in &self.others {
+            for member in &self.survivors {
                 // One that does not answer says nothing; the others do.
                 let Ok(status) = probe.ask(*member).await.and_then(Status::read) else {
                     continue;

@@ -50,9 +50,10 @@ pub(crate) fn run(args: LocalArgs) -> ExitCode {
 /// Runs the session until its end or that of the patience of whoever sends signals. When this returns, no replica
 /// runs any more: the session, which owns them, is gone.
 async fn drive(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<()> {
+    let started_by = parent::id();
     let mut signals = Signals::catch()?;
     // SIGTERM is caught above, so this process cleans up when its parent ends.
-    parent::end_with_parent(Signal::TERM, None)?;
+    parent::end_with_parent(Signal::TERM, started_by)?;
     let control = Control {
         stop: Notify::new(),
         serving: Cell::new(false),

@@ -1,19 +1,20 @@
 //! One run, step by step: make, start, load, check, stop, compare.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use trireme_config::{ClientBudget, Durability, LogBudget};
+use trireme_config::{ClientBudget, LogBudget};
 
 use crate::disk::{self, Disk};
 use crate::init::{self, Made, Plan};
 use crate::local::compare::{self, Seen};
 use crate::local::figures::Span;
-use crate::local::kill::{self, Killed};
+use crate::local::kill::{self, Kill};
 use crate::local::loading::{self, Loaded};
 use crate::local::options::LocalArgs;
 use crate::local::place::Place;
@@ -22,6 +23,7 @@ use crate::local::replicas::Replicas;
 use crate::local::report::{KillLeader, Report, ratio, rounded};
 use crate::local::{Control, watch};
 use crate::probe::Probe;
+use crate::status::Status;
 
 /// How long a replica may take to answer a question about its status.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,30 +40,34 @@ struct Cluster {
 
 /// Does the whole job. What it finds goes into the report, also if it fails later.
 pub(super) async fn run(args: &LocalArgs, report: &mut Report, place: &Place, control: &Control) -> Result<()> {
-    announce(args);
+    announce(args, report);
     let mut cluster = make(args, report, place)?;
     start(&mut cluster, report).await?;
     if args.serve {
         return serve(&mut cluster, report, control).await;
     }
     let acknowledged = cluster.dir.join("acknowledged");
-    let (loaded, span, killed) = load(args, report, &mut cluster, &acknowledged).await?;
-    verify(args, report, &mut cluster, &loaded, span, killed).await?;
+    let (loaded, span) = load(args, report, &mut cluster, &acknowledged).await?;
+    verify(args, report, &mut cluster, &loaded, span).await?;
     stop(&mut cluster)?;
     compare_streams(report, &cluster, &acknowledged)?;
     summary(report);
     judge(report)
 }
 
-fn announce(args: &LocalArgs) {
-    let (durability, auth) = (Durability::from(args.durability).name(), args.client_auth);
+fn announce(args: &LocalArgs, report: &Report) {
+    let Report {
+        app,
+        durability,
+        client_auth,
+        core_plan,
+        ..
+    } = report;
     println!(
-        "trireme local: {} replicas (f = {}), app {:?}, durability {durability}, client signatures {:?}, core plan {}",
+        "trireme local: {} replicas (f = {}), app {app}, durability {durability}, client signatures {client_auth}, core \
+         plan {core_plan}",
         args.replicas,
         args.f(),
-        args.app,
-        auth,
-        args.cores
     );
 }
 
@@ -70,7 +76,8 @@ fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster>
     place.set(&disk);
     report.filesystem = Some(disk.filesystem);
     report.data_dir = Some(disk.dir.clone());
-    println!("make  data in {} ({})", disk.dir.display(), disk.filesystem);
+    let after = if args.keep { "kept" } else { "removed at the end" };
+    println!("make  data in {} ({}, {after})", disk.dir.display(), disk.filesystem);
     report.notes.extend(disk.note());
     let ports = Ports::reserve(usize::from(args.replicas))?;
     let plan = Plan {
@@ -128,11 +135,9 @@ async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
     }
     let statuses = watch::ready(&cluster.replicas, &mut cluster.probe).await?;
     report.log_devices = statuses.iter().map(|status| status.log.device.clone()).collect();
-    for (member, status) in statuses.iter().enumerate() {
-        for note in status.notes.iter().map(|note| format!("replica {member}: {note}")) {
-            println!("      {note}");
-            report.notes.push(note);
-        }
+    for note in notes(&statuses, &cluster.dir) {
+        println!("      {note}");
+        report.notes.push(note);
     }
     println!(
         "ready after {:.2} s, log device {}",
@@ -140,6 +145,24 @@ async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
         report.log_devices.join(" ")
     );
     Ok(())
+}
+
+/// What the replicas have to say at their start, each thing once.
+fn notes(statuses: &[Status], dir: &Path) -> Vec<String> {
+    let mut by_text: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (member, status) in statuses.iter().enumerate() {
+        let own = format!("{}/replica-{member}/", dir.display());
+        for note in &status.notes {
+            by_text
+                .entry(note.replace(&own, ""))
+                .or_default()
+                .push(member.to_string());
+        }
+    }
+    by_text
+        .into_iter()
+        .map(|(text, members)| format!("replica {}: {text}", members.join(" ")))
+        .collect()
 }
 
 async fn serve(cluster: &mut Cluster, report: &mut Report, control: &Control) -> Result<()> {
@@ -174,8 +197,8 @@ async fn load(
     args: &LocalArgs,
     report: &mut Report,
     cluster: &mut Cluster,
-    acknowledged: &std::path::Path,
-) -> Result<(Loaded, Span, Option<Killed>)> {
+    acknowledged: &Path,
+) -> Result<(Loaded, Span)> {
     println!("load  {}", loading::describe(args));
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
@@ -184,13 +207,15 @@ async fn load(
     let measured = Instant::now() + loading::warm_up(args);
     let mut loading = loading::start(args, &cluster.made, acknowledged)?;
     let mut killing = args.kill_leader_at.map(|at| {
-        let probe = Probe::new(&cluster.made.cluster, &cluster.made.client_keys, PATIENCE);
-        tokio::task::spawn_local(kill::kill_leader(
-            cluster.replicas.clone(),
-            probe,
-            measured + at,
-            running.clone(),
-        ))
+        let probe = || Probe::new(&cluster.made.cluster, &cluster.made.client_keys, PATIENCE);
+        let kill = Kill {
+            replicas: cluster.replicas.clone(),
+            others: probe(),
+            restarted: probe(),
+            at: measured + at,
+            loaded: running.clone(),
+        };
+        tokio::task::spawn_local(kill::kill_leader(kill))
     });
     let mut tick = interval(Duration::from_millis(200));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -219,19 +244,16 @@ async fn load(
         killed_at_s: rounded((killed.killed_at - measured).as_secs_f64()),
         restarted_at_s: rounded((killed.restarted_at - measured).as_secs_f64()),
         without_commits_ms: rounded(killed.without_commits.as_secs_f64() * 1e3),
-        caught_up_s: None,
+        caught_up_s: killed.caught_up.map(|after| rounded(after.as_secs_f64())),
     });
-    let killed_status = killed
-        .as_ref()
-        .map(|killed| (usize::from(killed.member), killed.last.clone()));
+    let killed = killed.map(|killed| (usize::from(killed.member), killed.last));
     Ok((
         loaded,
         Span {
             before,
-            killed: killed_status,
+            killed,
             after: Vec::new(),
         },
-        killed,
     ))
 }
 
@@ -242,13 +264,9 @@ async fn verify(
     cluster: &mut Cluster,
     loaded: &Loaded,
     mut span: Span,
-    killed: Option<Killed>,
 ) -> Result<()> {
     println!("check state roots at a common slot");
     let (statuses, common) = watch::at_rest(&cluster.replicas, &mut cluster.probe).await?;
-    if let (Some(kill), Some(killed)) = (&mut report.kill_leader, killed) {
-        kill.caught_up_s = Some(rounded(killed.restarted_at.elapsed().as_secs_f64()));
-    }
     span.after = statuses;
     span.fill(report, loaded.acknowledged());
     cluster.replicas.borrow_mut().measure();
@@ -288,7 +306,7 @@ fn stop(cluster: &mut Cluster) -> Result<()> {
     cluster.replicas.borrow_mut().stop()
 }
 
-fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &std::path::Path) -> Result<()> {
+fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &Path) -> Result<()> {
     println!("check what each replica executed against what clients saw acknowledged");
     let streams: Vec<PathBuf> = cluster
         .made
