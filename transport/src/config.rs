@@ -135,7 +135,7 @@ impl TransportConfig {
     /// quarter more, because QUIC announces new credit only in steps of an eighth. So bulk data never uses up the
     /// credit of control frames.
     pub fn peer_receive_window_bytes(&self) -> u64 {
-        (self.bulk_streams as u64 + 1) * u64::from(self.peer_stream_window_bytes) / 2
+        (self.bulk_streams as u64 + 1) * u64::from(self.peer_stream_window_bytes) * 5 / 4
     }
 
     /// What may be sent to a peer and not yet acknowledged. Twice what flow control grants to bulk, since credit may

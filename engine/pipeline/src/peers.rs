@@ -1,13 +1,14 @@
 //! The peers stage: frames from members are decoded and checked here, before the core sees them (R-CHANNEL), and
 //! frames to members are handed to the transport.
 
+use std::collections::BTreeMap;
 use std::task::Poll;
 
 use serde_json::{Map, Value, json};
 use trireme_core::api::Reject;
 use trireme_core::check::{CheckContext, check};
 use trireme_core::wire::decode_envelope;
-use trireme_core::{MemberId, Tick, To};
+use trireme_core::{MemberId, Message, Tick, To};
 use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEndpoint, PeerEvent, SendError};
 
 use crate::clock::micros;
@@ -35,6 +36,8 @@ pub(crate) struct Peers {
     me: MemberId,
     members: Vec<Member>,
     rejects: [u64; Reject::COUNT],
+    /// Messages that were accepted, by kind.
+    received: [u64; KINDS.len()],
     /// Frames that found no room in a member's queue; each cost that member its connection.
     queue_full: u64,
 }
@@ -59,6 +62,7 @@ impl Peers {
             me,
             members,
             rejects: [0; Reject::COUNT],
+            received: [0; KINDS.len()],
             queue_full: 0,
         }
     }
@@ -148,6 +152,7 @@ impl Peers {
         let weight = bytes.len();
         match decode_envelope(bytes).and_then(|envelope| check(&self.context, member, envelope)) {
             Ok(checked) => {
+                self.received[kind(checked.message())] += 1;
                 self.links.messages.push(weight, FromMember::Message(checked));
                 self.tell_rtt(member, now);
             }
@@ -184,6 +189,47 @@ impl Peers {
             "lost_packets": stats.map(|stats| stats.lost_packets),
             "rejects": state.rejects,
         })
+    }
+}
+
+/// Kinds of messages, as [`kind`] numbers them.
+const KINDS: [&str; 16] = [
+    "batch",
+    "ack",
+    "certificate",
+    "block",
+    "vote",
+    "suspect",
+    "timeout",
+    "entry",
+    "high_qc",
+    "state_vote",
+    "state_certificate",
+    "lanes",
+    "fetch_blocks",
+    "blocks",
+    "fetch_batches",
+    "not_held",
+];
+
+fn kind(message: &Message) -> usize {
+    match message {
+        Message::Batch(_) => 0,
+        Message::Ack(_) => 1,
+        Message::Certificate(_) => 2,
+        Message::Block(_) => 3,
+        Message::Vote(_) => 4,
+        Message::Suspect { .. } => 5,
+        Message::Timeout(_) => 6,
+        Message::Entry(_) => 7,
+        Message::HighQc(_) => 8,
+        Message::StateVote(_) => 9,
+        Message::StateCertificate(_) => 10,
+        Message::Lanes(_) => 11,
+        Message::FetchBlocks { .. } => 12,
+        Message::Blocks { .. } => 13,
+        Message::FetchBatches { .. } => 14,
+        Message::NotHeld { .. } => 15,
     }
 }
 
@@ -260,6 +306,7 @@ impl Work for Peers {
                 "queue_full": self.queue_full,
                 "closed": closed_status(&counters),
             },
+            "messages": KINDS.into_iter().zip(self.received).collect::<BTreeMap<_, _>>(),
             "rejects": rejects.collect::<Map<_, _>>(),
         }))
     }
