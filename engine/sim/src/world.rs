@@ -23,7 +23,9 @@ use crate::prng::Prng;
 use crate::trace::{self, TraceHash};
 
 /// How long a cluster with nothing to do is watched, in simulated microseconds.
-const IDLE_WATCH_US: u64 = 3_000_000;
+const IDLE_WATCH_US: u64 = 4_000_000;
+/// After which nothing may change any more.
+const SETTLE_US: u64 = 1_500_000;
 
 /// Something that happens at a time.
 pub(crate) enum Event {
@@ -221,12 +223,15 @@ impl<'a> World<'a> {
         let level = self.hosts.iter().filter(|host| host.correct).all(level);
         if answered && level && self.wishes_sent() {
             if self.done_at.is_none() {
-                let views = self.hosts.iter().map(|host| host.view).collect();
-                self.done_at = Some((self.time, views));
+                self.done_at = Some((self.time, Vec::new()));
                 self.oracle.verdict.add("simulated ms from healing to done", self.since_healing() / 1_000);
             }
         } else {
             self.done_at = None;
+        }
+        // A view change that was under way may end first.
+        if let Some((_, views)) = self.done_at.as_mut().filter(|(at, views)| views.is_empty() && self.time > at + SETTLE_US) {
+            *views = self.hosts.iter().map(|host| host.view).collect();
         }
         self.at(self.time + 20_000, Event::Look);
     }
@@ -252,7 +257,7 @@ impl<'a> World<'a> {
                 if state.slot > 0 {
                     self.oracle.history.state_vote(scene, &mut self.oracle.verdict, &state);
                 }
-                let quiet = liars || self.hosts[host].view == views[host];
+                let quiet = liars || views.get(host).is_none_or(|view| *view == self.hosts[host].view);
                 self.oracle.verdict.check(quiet, scene, "idle", || "changes the view with nothing to do".into());
             }
         }

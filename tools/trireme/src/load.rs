@@ -8,6 +8,7 @@ use trireme_load::{LoadOptions, Progress, Recording, Stop, Summary, run_blocking
 
 use crate::files;
 use crate::names::{self, Rate};
+use crate::say::say;
 
 /// Arguments of `trireme load`.
 #[derive(Debug, clap::Args)]
@@ -83,12 +84,12 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
         ..LoadOptions::default()
     };
     if args.rate == Rate::Max {
-        println!("closed loop, {} requests in flight", options.depth());
+        say!("closed loop, {} requests in flight", options.depth());
     }
     let stop = Stop::default();
     stop_on_interrupt(stop.clone())?;
     let report = run_blocking(&files.cluster, &files.keys, &options, &stop, |progress| {
-        println!("{}", progress_line(progress));
+        say!("{}", progress_line(progress));
     })?;
     print_summary(&report.summary);
     if let Some(path) = &args.json {
@@ -151,11 +152,12 @@ pub(crate) fn progress_line(progress: &Progress) -> String {
 fn print_summary(summary: &Summary) {
     let latency = &summary.latency_us;
     let ms = |us: f64| us / 1e3;
-    println!(
+    say!(
         "throughput    {:.1} ops/s, {:.1} MB/s",
-        summary.throughput_ops_s, summary.throughput_mb_s
+        summary.throughput_ops_s,
+        summary.throughput_mb_s
     );
-    println!(
+    say!(
         "latency (ms)  p50 {:.2}  p90 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2}",
         ms(latency.p50),
         ms(latency.p90),
@@ -169,8 +171,8 @@ fn print_summary(summary: &Summary) {
         unknown,
         ..
     } = summary;
-    println!("requests      {acknowledged} acknowledged, {failed} failed, {unknown} unknown");
+    say!("requests      {acknowledged} acknowledged, {failed} failed, {unknown} unknown");
     for (reason, count) in &summary.failures {
-        println!("  {reason:<12}{count}");
+        say!("  {reason:<12}{count}");
     }
 }

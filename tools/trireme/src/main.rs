@@ -14,6 +14,7 @@ mod parent;
 mod probe;
 mod proc;
 mod replica;
+mod say;
 mod simulate;
 mod status;
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::local::replicas::Replicas;
 use crate::local::watch;
 use crate::probe::Probe;
+use crate::say::say;
 use crate::status::Status;
 
 /// From the kill to the restart.
@@ -72,7 +73,7 @@ pub(super) async fn kill_leader(kill: Kill) -> Result<Killed> {
     let committed = statuses.iter().map(|status| status.committed_slot).max().unwrap_or(0);
     replicas.borrow_mut().kill(usize::from(member))?;
     let killed_at = Instant::now();
-    println!(
+    say!(
         "      replica {member}, leader of view {}, killed (SIGKILL)",
         newest.view
     );
@@ -89,7 +90,7 @@ pub(super) async fn kill_leader(kill: Kill) -> Result<Killed> {
     sleep_until(killed_at + DOWN).await;
     replicas.borrow_mut().start(usize::from(member))?;
     let restarted_at = Instant::now();
-    println!("      replica {member} started again");
+    say!("      replica {member} started again");
     let target = gap.committed;
     let watched = gap.watch(&mut others, restarted_at + WATCHED, &loaded);
     let (caught_up, ()) = tokio::join!(caught_up(&mut restarted, member, target, restarted_at), watched);

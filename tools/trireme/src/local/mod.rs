@@ -26,6 +26,7 @@ use report::Report;
 use signals::{Interruption, Signals};
 
 use crate::parent;
+use crate::say::say;
 
 /// Runs `trireme local`. Exit code 0: everything was done and every check held; 2: impossible arguments; 128 and the
 /// signal's number: interrupted; 1: all else. The JSON file says why.
@@ -101,15 +102,15 @@ fn finish(args: &LocalArgs, mut report: Report, place: &Place, outcome: Result<(
             eprintln!("trireme local: {error:#}");
             report.ok = false;
         } else {
-            println!("      report: {}", path.display());
+            say!("      report: {}", path.display());
         }
     }
     if let Some(note) = place_note {
-        println!("      {note}");
+        say!("      {note}");
     }
     match (&report.error, interruption) {
         (Some(error), _) => eprintln!("trireme local: {error}"),
-        (None, _) => println!("ok"),
+        (None, _) => say!("ok"),
     }
     match interruption {
         Some(interruption) => ExitCode::from(interruption.exit_code()),

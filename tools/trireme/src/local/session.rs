@@ -23,6 +23,7 @@ use crate::local::replicas::Replicas;
 use crate::local::report::{KillLeader, Report, ratio, rounded};
 use crate::local::{Control, watch};
 use crate::probe::Probe;
+use crate::say::say;
 use crate::status::Status;
 
 /// How long a replica may take to answer a question about its status.
@@ -63,7 +64,7 @@ fn announce(args: &LocalArgs, report: &Report) {
         core_plan,
         ..
     } = report;
-    println!(
+    say!(
         "trireme local: {} replicas (f = {}), app {app}, durability {durability}, client signatures {client_auth}, core \
          plan {core_plan}",
         args.replicas,
@@ -77,7 +78,7 @@ fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster>
     report.filesystem = Some(disk.filesystem);
     report.data_dir = Some(disk.dir.clone());
     let after = if args.keep { "kept" } else { "removed at the end" };
-    println!("make  data in {} ({}, {after})", disk.dir.display(), disk.filesystem);
+    say!("make  data in {} ({}, {after})", disk.dir.display(), disk.filesystem);
     report.notes.extend(disk.note());
     let ports = Ports::reserve(usize::from(args.replicas))?;
     let plan = Plan {
@@ -128,18 +129,19 @@ async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
     (0..count).try_for_each(|index| cluster.replicas.borrow_mut().start(index))?;
     for (index, member) in cluster.made.cluster.members.iter().enumerate() {
         let pid = cluster.replicas.borrow().pid(index).unwrap_or(0);
-        println!(
+        say!(
             "start replica {index}: process {pid}, peers {}, clients {}",
-            member.peer_address, member.client_address
+            member.peer_address,
+            member.client_address
         );
     }
     let statuses = watch::ready(&cluster.replicas, &mut cluster.probe).await?;
     report.log_devices = statuses.iter().map(|status| status.log.device.clone()).collect();
     for note in notes(&statuses, &cluster.dir) {
-        println!("      {note}");
+        say!("      {note}");
         report.notes.push(note);
     }
-    println!(
+    say!(
         "ready after {:.2} s, log device {}",
         begin.elapsed().as_secs_f64(),
         report.log_devices.join(" ")
@@ -174,12 +176,12 @@ async fn serve(cluster: &mut Cluster, report: &mut Report, control: &Control) ->
         .iter()
         .map(|member| member.client_address.to_string())
         .collect();
-    println!("serve clients at {}", addresses.join(" "));
-    println!(
+    say!("serve clients at {}", addresses.join(" "));
+    say!(
         "      trireme put --config {} KEY VALUE",
         cluster.made.client_file.display()
     );
-    println!("      Ctrl-C ends it");
+    say!("      Ctrl-C ends it");
     let mut tick = interval(Duration::from_millis(500));
     loop {
         tokio::select! {
@@ -199,7 +201,7 @@ async fn load(
     cluster: &mut Cluster,
     acknowledged: &Path,
 ) -> Result<(Loaded, Span)> {
-    println!("load  {}", loading::describe(args));
+    say!("load  {}", loading::describe(args));
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
     let cpu_before = cluster.replicas.borrow().cpu_us();
@@ -221,7 +223,7 @@ async fn load(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let loaded = loop {
         tokio::select! {
-            Some(line) = loading.lines.recv() => println!("      {line}"),
+            Some(line) = loading.lines.recv() => say!("      {line}"),
             done = &mut loading.done => break done.context("the load generator ended without a result")??,
             _ = tick.tick() => {
                 let mut replicas = cluster.replicas.borrow_mut();
@@ -265,7 +267,7 @@ async fn verify(
     loaded: &Loaded,
     mut span: Span,
 ) -> Result<()> {
-    println!("check state roots at a common slot");
+    say!("check state roots at a common slot");
     let (statuses, common) = watch::at_rest(&cluster.replicas, &mut cluster.probe).await?;
     span.after = statuses;
     span.fill(report, loaded.acknowledged());
@@ -290,24 +292,25 @@ fn note_state(report: &mut Report, common: &watch::Common) -> Result<()> {
         common.slot,
         common.roots.join(" ")
     );
-    let root = &common.roots[0];
-    println!(
-        "      slot {}: {} equal roots {}",
-        common.slot,
-        common.roots.len(),
-        root.get(..16).unwrap_or(root)
-    );
-    report.state_root = Some(root.clone());
+    if let Some(root) = common.roots.first() {
+        say!(
+            "      slot {}: {} equal roots {}",
+            common.slot,
+            common.roots.len(),
+            root.get(..16).unwrap_or(root)
+        );
+        report.state_root = Some(root.clone());
+    }
     Ok(())
 }
 
 fn stop(cluster: &mut Cluster) -> Result<()> {
-    println!("stop  all replicas");
+    say!("stop  all replicas");
     cluster.replicas.borrow_mut().stop()
 }
 
 fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &Path) -> Result<()> {
-    println!("check what each replica executed against what clients saw acknowledged");
+    say!("check what each replica executed against what clients saw acknowledged");
     let streams: Vec<PathBuf> = cluster
         .made
         .replica_files
@@ -372,13 +375,13 @@ fn summary(report: &Report) {
     let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |us| format!("{:.2}", us / 1e3));
     let latency = &report.latency_us;
-    println!();
-    println!(
+    say!("");
+    say!(
         "throughput      {} ops/s, {} MB/s",
         figure(report.throughput_ops_s),
         figure(report.throughput_mb_s)
     );
-    println!(
+    say!(
         "latency (ms)    p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
         ms(latency.p50),
         ms(latency.p90),
@@ -386,7 +389,7 @@ fn summary(report: &Report) {
         ms(latency.p99_9),
         ms(latency.max)
     );
-    println!(
+    say!(
         "requests        {} acknowledged, {} failed, {} unknown, {} lost, {} duplicated",
         count(report.acknowledged),
         count(report.failed),
@@ -395,7 +398,7 @@ fn summary(report: &Report) {
         count(report.duplicated)
     );
     let share = report.fast_path_share.map(|share| share * 100.0);
-    println!(
+    say!(
         "ordering        {} slots, {} batches of {} bytes, {} % on the fast path, {} view(s)",
         count(report.slots_committed),
         count(report.batches),
@@ -403,7 +406,7 @@ fn summary(report: &Report) {
         figure(share),
         count(report.views)
     );
-    println!(
+    say!(
         "per operation   {} us CPU of all replicas, {} us of the clients; {} signatures made, {} verified",
         figure(report.cpu_us_per_op),
         figure(report.client_cpu_us_per_op),
@@ -419,18 +422,18 @@ fn summary(report: &Report) {
         .iter()
         .map(|(stage, us)| format!("{stage} {us:.1}"))
         .collect();
-    println!("  by stage      {}", stages.join(", "));
-    println!(
+    say!("  by stage      {}", stages.join(", "));
+    say!(
         "log             {} fsyncs ({})",
         count(report.fsyncs),
         report.durability
     );
-    println!(
+    say!(
         "memory          {} MB at most for one replica",
         figure(report.rss_mb_max)
     );
     if let Some(kill) = &report.kill_leader {
-        println!(
+        say!(
             "leader killed   replica {} at {} s: {} ms without commits, {} ms without acknowledgements, caught up {} s after its \
              restart",
             kill.replica,
@@ -441,7 +444,7 @@ fn summary(report: &Report) {
         );
     }
     for note in &report.notes {
-        println!("note            {note}");
+        say!("note            {note}");
     }
-    println!();
+    say!("");
 }

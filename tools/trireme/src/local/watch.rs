@@ -60,14 +60,14 @@ fn unconnected(statuses: &[Status]) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
     pub(crate) slot: u64,
-    /// The root, by replica.
+    /// The root, by replica; none before the first slot.
     pub(crate) roots: Vec<String>,
 }
 
 impl Common {
     /// Whether all replicas have the same root.
     pub(crate) fn equal(&self) -> bool {
-        self.roots.iter().all(|root| *root == self.roots[0])
+        self.roots.windows(2).all(|pair| pair[0] == pair[1])
     }
 }
 
