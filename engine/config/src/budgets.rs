@@ -72,7 +72,7 @@ impl PeerBudget {
         queue_bytes: 64 * MIB,
         queue_frames: 65_536,
         receive_window_bytes: 32 << 20,
-        stream_receive_window_bytes: 16 << 20,
+        stream_receive_window_bytes: 2 << 20,
         idle_timeout_ms: 5_000,
         keep_alive_ms: 1_000,
         handshake_timeout_ms: 3_000,

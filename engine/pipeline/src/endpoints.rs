@@ -11,6 +11,9 @@ use crate::error::ReplicaError;
 
 /// Loopback carries datagrams of any length; with long ones, packets cost a fraction.
 const LOOPBACK_MTU: u16 = 8_952;
+/// Batches of a lane are of use in their order only, so they take one stream, which keeps it: a batch that overtakes
+/// its parent would have to be fetched again.
+const BULK_STREAMS: usize = 1;
 /// Votes, blocks, acks: far shorter than batches.
 const MAX_CONTROL_FRAME_BYTES: usize = 4 << 20;
 
@@ -66,6 +69,7 @@ fn peer_transport(cluster: &Cluster, config: &ReplicaConfig) -> TransportConfig 
         cluster: cluster.fingerprint().0,
         max_control_frame_bytes: MAX_CONTROL_FRAME_BYTES,
         max_bulk_frame_bytes: MAX_FRAME_BYTES,
+        bulk_streams: BULK_STREAMS,
         handshake_timeout_ms: budget.handshake_timeout_ms,
         idle_timeout_ms: clamp_u32(budget.idle_timeout_ms),
         keep_alive_ms: budget.keep_alive_ms,

@@ -13,6 +13,7 @@ use trireme_core::quorum::{MAX_MEMBERS, Quorums};
 use trireme_crypto::Digest;
 
 use crate::files;
+use crate::say::say;
 
 /// Arguments of `trireme init`.
 #[derive(Debug, clap::Args)]
@@ -104,15 +105,15 @@ pub(crate) fn run(args: InitArgs) -> Result<()> {
         clients: ClientBudget::default(),
     };
     let made = make(&plan)?;
-    println!(
+    say!(
         "cluster {} ({})",
         made.cluster.fingerprint(),
         plan.dir.join("cluster.toml").display()
     );
     for path in &made.replica_files {
-        println!("start with: trireme replica --config {}", path.display());
+        say!("start with: trireme replica --config {}", path.display());
     }
-    println!(
+    say!(
         "use with:   trireme put --config {} KEY VALUE",
         made.client_file.display()
     );

@@ -9,6 +9,7 @@ use trireme_config::AppKind;
 use trireme_state::kv::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Op, OpResult};
 
 use crate::files;
+use crate::say::say;
 
 /// Which cluster, and as whom.
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,7 @@ pub(crate) fn get(args: GetArgs) -> Result<()> {
     run(&args.connection, op, |result| match result {
         OpResult::Value { version, value } => {
             if args.version {
-                println!("version {version}");
+                say!("version {version}");
             }
             let mut out = std::io::stdout();
             out.write_all(value)?;
@@ -92,7 +93,7 @@ pub(crate) fn delete(args: DeleteArgs) -> Result<()> {
     };
     run(&args.connection, op, |result| match result {
         OpResult::Deleted { version } => {
-            println!("deleted version {version}");
+            say!("deleted version {version}");
             Ok(())
         }
         OpResult::Absent => bail!("no such key"),
@@ -118,7 +119,7 @@ pub(crate) fn cas(args: CasArgs) -> Result<()> {
 fn written(result: &OpResult<'_>) -> Result<()> {
     match result {
         OpResult::Written { version } => {
-            println!("version {version}");
+            say!("version {version}");
             Ok(())
         }
         OpResult::Full => bail!("not written: the store is full"),

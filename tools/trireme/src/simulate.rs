@@ -5,6 +5,8 @@ use std::io::{BufWriter, Write as _};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+
+use crate::say::say;
 use trireme_sim::{Options, replay, run_seed};
 
 /// Arguments of `trireme simulate`.
@@ -64,17 +66,17 @@ fn many(first: u64, seeds: u64) -> Result<()> {
             *counters.entry(name).or_default() += count;
         }
         if !report.violations.is_empty() {
-            println!("{report}\n  replay with: trireme simulate --seed {seed}");
+            say!("{report}\n  replay with: trireme simulate --seed {seed}");
             failed.push(seed);
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!(
+    say!(
         "{seeds} seeds, {events} events, {} s of simulated time in {seconds:.1} s",
         simulated_us / 1_000_000
     );
     for (name, count) in &counters {
-        println!("  {name:<32} {count}");
+        say!("  {name:<32} {count}");
     }
     ensure!(
         failed.is_empty(),

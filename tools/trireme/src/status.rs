@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::files;
 use crate::names;
 use crate::probe::Probe;
+use crate::say::say;
 
 /// Arguments of `trireme status`.
 #[derive(Debug, clap::Args)]
@@ -112,7 +113,7 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
             Err(error) => json!({ "member": member, "error": format!("{error:#}") }),
         };
         let all: Vec<Value> = answers.into_iter().enumerate().map(entry).collect();
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(
                 &json!({ "cluster": files.cluster.fingerprint().to_string(), "replicas": all })

@@ -101,6 +101,12 @@ fn common(statuses: &[Status]) -> Result<Common, String> {
     if committed.iter().chain(&executed).any(|other| *other != slot) {
         return Err(format!("committed slots {committed:?}, executed slots {executed:?}"));
     }
+    if slot == 0 {
+        return Ok(Common {
+            slot,
+            roots: Vec::new(),
+        });
+    }
     let voted = statuses
         .iter()
         .map(|status| status.state.as_ref().filter(|state| state.slot == slot));

@@ -1,5 +1,7 @@
 //! The log stage: appends in groups, and lets frames go when the records that they ride on are durable (R-DURABLE).
 
+mod serve;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, Sleep, sleep_until};
-use trireme_core::api::{AppendId, Stored};
-use trireme_core::message::{Batch, Envelope, Message, SignedBlock};
+use trireme_core::To;
+use trireme_core::api::AppendId;
+use trireme_core::message::Envelope;
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::Epoch;
-use trireme_core::wire::{MAX_BLOCKS_PER_ANSWER, decode_record, encode_envelope, is_bulk};
-use trireme_core::{MemberId, To, View};
-use trireme_crypto::Digest;
+use trireme_core::wire::{encode_envelope, is_bulk};
 use trireme_log::{Durability, Log, LogConfig, LogError, Lsn, RecordKey};
 use trireme_transport::Class;
 
@@ -35,8 +36,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const INTAKE_ROOM_BYTES: u64 = 64 << 20;
 /// And the most keys.
 const INTAKE_ROOM_KEYS: usize = 65_536;
-/// Bytes of batches in one answer to a member that catches up; it asks again for the rest.
-const MAX_SERVED_BYTES: usize = 16 << 20;
 
 /// The links of the stage.
 pub(crate) struct LogLinks {
@@ -299,64 +298,6 @@ impl LogStage {
         Ok(false)
     }
 
-    /// Reads what a member asked for.
-    fn serve(&mut self, to: MemberId, view: View, kind: Stored, digests: &[Digest]) -> Result<(), ReplicaError> {
-        let Some(asked) = digests.first().copied() else {
-            return Ok(());
-        };
-        let mut bytes = 0;
-        let mut batches: Vec<Batch> = Vec::new();
-        let mut blocks: Vec<SignedBlock> = Vec::new();
-        for digest in digests {
-            match (kind, self.read(digest)?) {
-                (Stored::Batches, Some(Record::Batch(batch))) if bytes < MAX_SERVED_BYTES => {
-                    bytes += batch.body.len();
-                    batches.push(batch);
-                }
-                (Stored::Blocks, Some(Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block))))
-                    if blocks.len() < MAX_BLOCKS_PER_ANSWER =>
-                {
-                    blocks.push(*block);
-                }
-                _ => break,
-            }
-        }
-        self.served_records += (batches.len() + blocks.len()) as u64;
-        if batches.is_empty() && blocks.is_empty() {
-            self.answer(to, view, Message::NotHeld { digest: asked });
-        }
-        if !blocks.is_empty() {
-            self.answer(to, view, Message::Blocks { digest: asked, blocks });
-        }
-        for batch in batches {
-            self.answer(to, view, Message::Batch(batch));
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, digest: &Digest) -> Result<Option<Record>, ReplicaError> {
-        match self.log.read(&RecordKey(digest.0))? {
-            Some((kind, payload)) => Ok(decode_record(kind, payload).ok()),
-            None => Ok(None),
-        }
-    }
-
-    fn answer(&mut self, to: MemberId, view: View, message: Message) {
-        let epoch = self.epoch;
-        self.served
-            .push_back(frame(To::One(to), &Envelope { epoch, view, message }));
-    }
-
-    fn send_served(&mut self) -> bool {
-        let mut progress = false;
-        while !self.served.is_empty() && self.links.released.room() {
-            let frame = self.served.pop_front().expect("not empty");
-            self.links.released.push(frame.bytes(), frame);
-            progress = true;
-        }
-        progress
-    }
-
     /// New requests are refused while the log could not take what would be under way.
     fn watch_room(&mut self) {
         let stats = self.log.stats();
@@ -476,228 +417,4 @@ pub(crate) fn encode(record: &Record, domain: &trireme_crypto::Domain) -> Encode
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::link;
-    use crate::signal::Threads;
-    use crate::topology::{APPENDS, DURABLE, RELEASED};
-    use bytes::Bytes;
-    use std::task::Waker;
-    use trireme_core::Now;
-    use trireme_core::message::{BatchHeader, SignedHeader};
-    use trireme_core::wire::decode_envelope;
-    use trireme_crypto::{Domain, Signature};
-
-    const DOMAIN: Domain = Domain {
-        cluster_id: Digest([3; 32]),
-        epoch: 0,
-    };
-
-    struct Bench {
-        stage: LogStage,
-        jobs: Sender<LogJob>,
-        durable: Receiver<AppendId>,
-        released: Receiver<ToMembers>,
-        gate: Arc<Gate>,
-    }
-
-    impl Bench {
-        fn new(dir: &std::path::Path, change: impl FnOnce(&mut LogConfig)) -> Self {
-            let threads = Threads::new(1);
-            let (jobs, jobs_out) = link(&APPENDS, &threads, 0, 0);
-            let (durable_in, durable) = link(&DURABLE, &threads, 0, 0);
-            let (released_in, released) = link(&RELEASED, &threads, 0, 0);
-            let mut config = LogConfig::new(dir.join("log"), [0; 32]);
-            (config.segment_bytes, config.max_record_bytes, config.max_log_bytes) = (1 << 20, 1 << 19, 4 << 20);
-            (config.durability, config.reserve_bytes) = (Durability::Async, 0);
-            change(&mut config);
-            let mut opening = Log::open(config.clone()).unwrap();
-            while opening.next().is_some() {}
-            let gate = Arc::new(Gate::default());
-            let links = LogLinks {
-                jobs: jobs_out,
-                durable: durable_in,
-                released: released_in,
-            };
-            let log = opening.finish().unwrap();
-            let stage = LogStage::new(log, links, gate.clone(), 0, LogLimits::of(&config)).unwrap();
-            Self {
-                stage,
-                jobs,
-                durable,
-                released,
-                gate,
-            }
-        }
-
-        fn append(&mut self, id: AppendId, batch: &Batch, urgent: bool) {
-            let frame = frame(
-                To::All,
-                &envelope(Message::Suspect {
-                    view: id,
-                    standing: true,
-                }),
-            );
-            let records = vec![encode(&Record::Batch(batch.clone()), &DOMAIN)];
-            self.jobs.push(
-                0,
-                LogJob::Append {
-                    id,
-                    records,
-                    release: vec![frame],
-                    urgent,
-                },
-            );
-        }
-
-        fn poll(&mut self) -> bool {
-            let mut cx = Context::from_waker(Waker::noop());
-            let mut turn = Turn {
-                now: Now::default(),
-                budget: 100,
-                quiet: false,
-                cx: &mut cx,
-            };
-            self.stage.poll(&mut turn).unwrap()
-        }
-
-        /// What was released, decoded.
-        fn messages(&mut self) -> Vec<Message> {
-            std::iter::from_fn(|| self.released.pop())
-                .map(|item| match item {
-                    ToMembers::Frame { frame, .. } => decode_envelope(frame).unwrap().message,
-                    ToMembers::Disconnect(..) => panic!("the log disconnects nobody"),
-                })
-                .collect()
-        }
-    }
-
-    fn envelope(message: Message) -> Envelope {
-        Envelope {
-            epoch: 0,
-            view: 0,
-            message,
-        }
-    }
-
-    fn batch(height: u64, bytes: usize) -> Batch {
-        let header = BatchHeader {
-            lane: 1,
-            height,
-            parent: Digest::ZERO,
-            body_root: Digest::ZERO,
-            ops: 1,
-            bytes: u32::try_from(bytes).unwrap(),
-            witnesses: Vec::new(),
-        };
-        Batch {
-            head: SignedHeader {
-                header,
-                signature: Signature([0; 64]),
-            },
-            body: Bytes::from(vec![7; bytes]),
-        }
-    }
-
-    fn in_runtime(test: impl FnOnce(&std::path::Path)) {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let _guard = runtime.enter();
-        test(dir.path());
-    }
-
-    #[test]
-    fn frames_leave_when_their_records_are_durable_and_in_order() {
-        in_runtime(|dir| {
-            let mut bench = Bench::new(dir, |_| {});
-            for id in 1..=20 {
-                bench.append(id, &batch(id, 10_000), true);
-            }
-            let (mut told, mut left) = (0, 0);
-            while told < 20 {
-                bench.poll();
-                for message in bench.messages() {
-                    left += 1;
-                    assert_eq!(
-                        message,
-                        Message::Suspect {
-                            view: left,
-                            standing: true
-                        }
-                    );
-                    assert!(
-                        bench.stage.durable.0 >= left,
-                        "a frame left before its record was durable"
-                    );
-                }
-                while let Some(id) = bench.durable.pop() {
-                    assert!(id > told && id <= left, "told before its frame left");
-                    told = id;
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn what_members_ask_for_is_read_back() {
-        in_runtime(|dir| {
-            let mut bench = Bench::new(dir, |_| {});
-            let (first, second) = (batch(1, 100), batch(2, 200));
-            bench.append(1, &first, false);
-            bench.append(2, &second, true);
-            while bench.durable.pop() != Some(2) {
-                bench.poll();
-            }
-            bench.messages();
-            let digest = |batch: &Batch| batch.head.header.digest(&DOMAIN);
-            let ask = |kind, digests| LogJob::Serve {
-                to: 2,
-                view: 5,
-                kind,
-                digests,
-            };
-            bench.jobs.push(
-                0,
-                ask(Stored::Batches, vec![digest(&second), digest(&first), Digest([1; 32])]),
-            );
-            while bench.poll() {}
-            assert_eq!(
-                bench.messages(),
-                [Message::Batch(second), Message::Batch(first.clone())]
-            );
-            bench
-                .jobs
-                .push(0, ask(Stored::Batches, vec![Digest([1; 32]), digest(&first)]));
-            bench.jobs.push(0, ask(Stored::Blocks, vec![digest(&first)]));
-            while bench.poll() {}
-            let not_held = |digest| Message::NotHeld { digest };
-            assert_eq!(bench.messages(), [not_held(Digest([1; 32])), not_held(digest(&first))]);
-        });
-    }
-
-    #[test]
-    fn a_full_log_closes_the_gate_before_it_stalls() {
-        in_runtime(|dir| {
-            let mut bench = Bench::new(dir, |config| config.max_log_bytes = 2 << 20);
-            let mut id = 0;
-            let mut told = 0;
-            while !bench.stage.stalled {
-                id += 1;
-                bench.append(id, &batch(id, 100_000), true);
-                while told < id && !bench.stage.stalled {
-                    bench.poll();
-                    bench.messages();
-                    told = bench.durable.pop().unwrap_or(told);
-                }
-                if told == id && id > 17 {
-                    assert!(bench.gate.log_full(), "nearly two MiB are used");
-                }
-            }
-            assert!(bench.gate.log_full());
-            assert!(id > 10, "a full log is not empty");
-        });
-    }
-}
+mod tests;
