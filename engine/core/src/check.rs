@@ -278,6 +278,10 @@ impl CheckContext {
             return Err(Reject::Members);
         }
         self.ascending(header.witnesses.iter().copied())?;
+        let first = header.parent == Digest::ZERO;
+        if header.parent_height >= header.height || first != (header.parent_height == 0) {
+            return Err(Reject::Inconsistent);
+        }
         if header.height == 0 || header.ops == 0 || header.bytes as usize != batch.body.len() {
             return Err(Reject::Inconsistent);
         }

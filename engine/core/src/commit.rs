@@ -119,7 +119,8 @@ impl Replica {
 
     /// Moves the two watermarks of the branch that ends at this block.
     pub(crate) fn evaluate(&mut self, view: View, slot: Slot, digest: &Digest, out: &mut Outbox) {
-        if slot <= self.committed() || self.chain.get(digest).is_none_or(|b| b.view != view) {
+        let old = self.bugs.old_locks_count();
+        if slot <= self.committed() || self.chain.get(digest).is_none_or(|b| b.view != view && !old) {
             return;
         }
         let Some(book) = self.books.get(view) else { return };
@@ -145,7 +146,7 @@ impl Replica {
         // A vote counts for ancestors of the same view only; older ones follow by the chain.
         if target > self.committed()
             && let Some(at) = self.chain.ancestor_at(digest, target)
-            && self.chain.get(&at).is_some_and(|b| b.view == view)
+            && self.chain.get(&at).is_some_and(|b| b.view == view || old)
         {
             self.commit_to(target, at, fast >= slow, out);
         }

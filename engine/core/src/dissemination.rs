@@ -21,7 +21,10 @@ impl Replica {
         let header = &batch.head.header;
         let (lane, height, parent) = (header.lane, header.height, header.parent);
         if self.halted || self.lane(lane).get(&digest).is_some() {
+            // An answer that starts with what is held already still leads on.
             self.fetch.satisfied(&digest);
+            self.fetch
+                .advanced(lane, height, self.now.tick, self.fetch_wait_us() / 4);
             return;
         }
         let wanted = self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
@@ -33,7 +36,12 @@ impl Replica {
             return;
         }
         self.header_evidence(&digest, &batch, out);
-        if !self.lane(lane).holds(&parent) {
+        if !self.lane(lane).stands(header) {
+            if self.lane(lane).holds(&parent) {
+                // Its owner lies about the height below.
+                self.counters.dropped += 1;
+                return;
+            }
             // Its ancestors first; they and it come in one run, lowest first.
             let floor = self.lane(lane).top().0;
             self.want_batch(lane, (height, digest), floor, MemberSet::of(from));

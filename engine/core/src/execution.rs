@@ -92,11 +92,11 @@ impl Replica {
         let mut paths = Vec::with_capacity(tips.len());
         let mut whole = true;
         for (lane, (tip, base)) in (0..).zip(tips.into_iter().zip(bases)) {
-            match self.lanes[usize::from(lane)].path(tip, base) {
+            match self.lanes[usize::from(lane)].path(tip, base.0) {
                 Ok(path) => paths.push(path),
-                Err(_) => {
+                Err(missing) => {
                     if !self.replaying {
-                        self.want_batch(lane, tip, base.0, MemberSet::default());
+                        self.want_batch(lane, (missing.height, missing.digest), base.0, MemberSet::default());
                     }
                     whole = false;
                 }

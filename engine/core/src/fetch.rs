@@ -38,6 +38,10 @@ struct Want {
     asked: Option<MemberId>,
     due: Tick,
     rotations: u32,
+    /// It was due at least once.
+    tried: bool,
+    /// The one asked last brought something on the way: it is asked for the rest.
+    advanced: bool,
 }
 
 /// All that is missing.
@@ -54,7 +58,8 @@ impl Fetcher {
         if let Some(want) = self.wants.get_mut(&digest) {
             want.candidates = want.candidates.union(&candidates);
             want.lower_floor(&kind);
-            if want.asked.is_none() {
+            // Once it was due, rotation and back-off decide when it is due again.
+            if !want.tried {
                 want.due = want.due.min(due);
             }
             return;
@@ -71,6 +76,8 @@ impl Fetcher {
                     asked,
                     due,
                     rotations: 0,
+                    tried: false,
+                    advanced: false,
                 },
             );
         }
@@ -102,6 +109,7 @@ impl Fetcher {
                 && height > want.reached
             {
                 want.reached = height;
+                want.advanced = true;
                 want.due = now.plus(wait_us);
             }
         }
@@ -136,8 +144,10 @@ impl Fetcher {
             if want.due > now {
                 continue;
             }
+            want.tried = true;
             let last = want.asked;
-            let next = want.next_candidate(connected);
+            let same = last.filter(|m| connected.contains(*m) && core::mem::take(&mut want.advanced));
+            let next = same.or_else(|| want.next_candidate(connected));
             want.due = now.plus(wait_us.saturating_mul(1 << want.rotations.min(6)).min(MAX_WAIT_US));
             let Some(to) = next else { continue };
             if last != Some(to) {

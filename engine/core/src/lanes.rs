@@ -151,16 +151,29 @@ impl Lane {
             .map(|(h, _)| *h)
     }
 
+    /// Whether a batch may be stored: what lies below it is held at the height that it says, or is committed.
+    pub(crate) fn stands(&self, header: &BatchHeader) -> bool {
+        let held = match self.stored.get(&header.parent) {
+            Some(parent) => Some(parent.header().height),
+            None => self.history_height(&header.parent),
+        };
+        match held {
+            Some(height) => height == header.parent_height,
+            None => header.parent_height <= self.committed.0,
+        }
+    }
+
     /// Adds a batch that was just appended to the log. Its height's first digest above the committed cut is the one to
     /// ack; another one is a fork, and one unasked fork replaces the other. Returns whether it is to be acked.
     pub(crate) fn insert(&mut self, digest: Digest, batch: Batch, wanted: bool) -> bool {
         let header = &batch.head.header;
         let (height, parent) = (header.height, header.parent);
+        let based = header.parent_height <= self.committed.0;
         self.live_bytes += batch.body.len() as u64;
         let to_ack = height > self.committed.0 && !self.acked.contains_key(&height);
         if to_ack {
             self.acked.insert(height, digest);
-            if height > self.top.0 && (parent == self.top.1 || self.holds(&parent)) {
+            if height > self.top.0 && (parent == self.top.1 || based || self.holds(&parent)) {
                 self.top = (height, digest);
             }
         } else if !wanted && let Some(old) = self.fork.replace(digest) {
@@ -187,34 +200,18 @@ impl Lane {
         }
     }
 
-    /// Batches above `floor` on the chain that ends in `tip`, lowest first. `base` is the digest at `floor`.
-    pub(crate) fn path(&self, tip: (Height, Digest), floor: (Height, Digest)) -> Result<Vec<Digest>, Missing> {
+    /// Batches above `floor` on the chain that ends in `tip`, lowest first.
+    pub(crate) fn path(&self, tip: (Height, Digest), floor: Height) -> Result<Vec<Digest>, Missing> {
         let mut path = Vec::new();
         let (mut height, mut at) = tip;
-        while height > floor.0 {
+        while height > floor {
             let stored = self.stored.get(&at).ok_or(Missing { digest: at, height })?;
-            if stored.header().height != height && path.is_empty() {
-                // A block named the digest at a height that is not the batch's: no such batch exists.
+            if stored.header().height != height {
+                // A block or a header named the digest at a height that is not the batch's: no such batch exists.
                 return Err(Missing { digest: at, height });
             }
             path.push(at);
-            let parent = stored.header().parent;
-            if parent == Digest::ZERO || parent == floor.1 {
-                break;
-            }
-            height = match self.stored.get(&parent) {
-                Some(p) => p.header().height,
-                None => match self.history_height(&parent) {
-                    Some(h) => h,
-                    None => {
-                        return Err(Missing {
-                            digest: parent,
-                            height: stored.header().height - 1,
-                        });
-                    }
-                },
-            };
-            at = parent;
+            (height, at) = (stored.header().parent_height, stored.header().parent);
         }
         path.reverse();
         Ok(path)
@@ -281,7 +278,7 @@ impl Lane {
         if self.stored.get(&tip.1).is_some_and(|s| s.witnessed) {
             return true;
         }
-        let Ok(mut path) = self.path(tip, self.committed) else {
+        let Ok(mut path) = self.path(tip, self.committed.0) else {
             return false;
         };
         // Below a witnessed batch all is witnessed.
@@ -313,7 +310,7 @@ impl Lane {
         if self.top.0 <= tip.0 {
             return set;
         }
-        if let Ok(path) = self.path(self.top, tip)
+        if let Ok(path) = self.path(self.top, tip.0)
             && let Some(first) = path.first()
             && self.stored[first].header().parent == tip.1
         {
@@ -422,7 +419,7 @@ impl Lane {
 
     /// Batches above the committed cut on the acked chain, lowest first: what a peer that reconnects may lack.
     pub(crate) fn uncommitted(&self) -> Vec<Digest> {
-        self.path(self.top, self.committed).unwrap_or_default()
+        self.path(self.top, self.committed.0).unwrap_or_default()
     }
 
     /// Digests to serve for a fetch: from `digest` down to, not including, `floor`; lowest first, `most` at the most.
@@ -436,8 +433,7 @@ impl Lane {
                     break;
                 }
                 found.push_front(at);
-                at = stored.header().parent;
-                height -= 1;
+                (height, at) = (stored.header().parent_height, stored.header().parent);
             } else {
                 // Executed and out of memory: the history knows its chain.
                 let below = self.history.range(..=height).next_back();

@@ -17,6 +17,9 @@ pub struct BatchHeader {
     pub height: Height,
     /// Digest of the batch below; [`Digest::ZERO`] for a lane's first.
     pub parent: Digest,
+    /// Height of the batch below; 0 for a lane's first. With it a chain can be followed down to a committed height
+    /// although what lies below was never shown, or is forgotten.
+    pub parent_height: Height,
     /// Digest of the body's bytes.
     pub body_root: Digest,
     /// Requests in the body.

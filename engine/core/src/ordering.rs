@@ -186,7 +186,7 @@ impl Replica {
         if top.0 <= base.0 {
             return base;
         }
-        let Ok(path) = state.path(top, base) else { return base };
+        let Ok(path) = state.path(top, base.0) else { return base };
         state.settle_witnessed(top, one_honest, &self.bugs);
         let witnessed = path
             .iter()
@@ -365,18 +365,18 @@ impl Replica {
         let one_honest = self.quorums.one_honest();
         let leader = MemberSet::of(self.leader());
         let state = &mut self.lanes[usize::from(lane)];
-        let path = match state.path(tip, base) {
+        let path = match state.path(tip, base.0) {
             Ok(path) => path,
-            Err(_) => {
+            Err(missing) => {
                 // The leader has the data; the owner's own copy is usually on its way.
                 let holders = state.holders(tip.0, &tip.1).union(&leader);
                 let due = self.now.tick.plus(self.fetch_wait_us() / 8);
                 let kind = Kind::Batch {
                     lane,
-                    height: tip.0,
+                    height: missing.height,
                     floor: base.0,
                 };
-                self.fetch.want(tip.1, kind, holders, due);
+                self.fetch.want(missing.digest, kind, holders, due);
                 return Err(Hold::Data);
             }
         };

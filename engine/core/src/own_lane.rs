@@ -130,6 +130,7 @@ impl Replica {
             lane: self.me,
             height,
             parent: self.own.last.1,
+            parent_height: self.own.last.0,
             body_root: hash(context::BATCH_BODY, &body),
             ops,
             bytes: u32::try_from(body.len()).expect("a batch is bounded"),

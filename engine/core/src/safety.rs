@@ -241,7 +241,8 @@ impl Safety {
             return false;
         }
         self.high_qc = qc.clone();
-        if qc.at.view == self.view && !self.timed_out(self.view) {
+        let current = qc.at.view == self.view || self.bugs.old_locks_count();
+        if current && !self.timed_out(self.view) {
             self.locked = Some((qc.at.slot, qc.at.digest));
         }
         self.prune_list(chain);

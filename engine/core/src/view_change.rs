@@ -36,6 +36,8 @@ pub(crate) struct ViewChange {
     certified_since: Vec<Option<Tick>>,
     /// Per lane: since when something waits to be ordered.
     unordered_since: Vec<Option<Tick>>,
+    /// Per lane: since when a tip is ordered, not committed, and not certified.
+    uncommitted_since: Vec<Option<Tick>>,
     /// Per lane: certificate sent to this view's leader: when, which height, whether to all by now.
     sent: Vec<Option<(Tick, Height, bool)>>,
     /// Per lane: highest height in a block of this view.
@@ -62,6 +64,7 @@ impl ViewChange {
             leader_gone: None,
             certified_since: vec![None; n],
             unordered_since: vec![None; n],
+            uncommitted_since: vec![None; n],
             sent: vec![None; n],
             ordered: vec![0; n],
             future: vec![Vec::new(); n],
@@ -433,6 +436,7 @@ impl Replica {
             let floor = self.change.ordered[index].max(self.lanes[index].committed().0);
             if self.lanes[index].top().0 <= floor && self.lanes[index].ac().is_none_or(|a| a.height <= floor) {
                 self.change.unordered_since[index] = None;
+                self.certify_uncommitted(lane, patience, out);
                 continue;
             }
             let since = *self.change.unordered_since[index].get_or_insert(self.now.tick);
@@ -442,6 +446,23 @@ impl Replica {
             late |= self.press_leader(lane, bound, out);
         }
         late
+    }
+
+    /// A tip that a block of this view orders, which may never be acceptable: with its certificate the clock of its
+    /// commit starts, and the leader answers for it.
+    fn certify_uncommitted(&mut self, lane: MemberId, patience: u64, out: &mut Outbox) {
+        let index = usize::from(lane);
+        let (top, committed) = (self.lanes[index].top().0, self.lanes[index].committed().0);
+        if top <= committed || self.lanes[index].ac().is_some() {
+            self.change.uncommitted_since[index] = None;
+            return;
+        }
+        let since = *self.change.uncommitted_since[index].get_or_insert(self.now.tick);
+        if self.now.tick.since(since) >= patience {
+            self.change.uncommitted_since[index] = None;
+            self.verify_overdue(lane, out);
+            self.make_certificate(lane, committed, out);
+        }
     }
 
     fn certify_waiting(&mut self, lane: MemberId, floor: Height, out: &mut Outbox) {
@@ -541,8 +562,6 @@ impl Replica {
 
     /// A batch came: something may wait to be ordered from now on.
     pub(crate) fn is_waiting_for_order(&self) -> bool {
-        let cut = self.lanes.iter().zip(&self.change.ordered);
-        cut.into_iter()
-            .any(|(l, o)| l.top().0 > l.committed().0.max(*o) || l.ac().is_some())
+        self.lanes.iter().any(|l| l.top().0 > l.committed().0 || l.ac().is_some())
     }
 }

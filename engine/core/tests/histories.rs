@@ -197,27 +197,27 @@ fn future_qc() {
     });
 }
 
-/// "release": acceptances are reported until a Qc passes them, not until a commit or a checkpoint does. R3 sees B1
-/// commit on the fast path; its report and R1's are what keeps it, and R0 reports nothing.
+/// "release": acceptances are reported until a Qc passes them, not until a commit or a checkpoint does. R3 hears of
+/// each other member one vote only, for three blocks in a row: all four stand on B1, which commits, and no block has the
+/// q votes of a Qc. R3's report of B1 and R1's are what keeps it; R0 reports nothing.
 #[test]
 fn release() {
     needs("release_by_commit", |bugs| {
-        let lab = Lab::new(4, 1);
-        let b1 = lab.block(0, (0, genesis()), 0, Justify::None);
+        let mut lab = Lab::new(4, 1);
+        lab.params.w0 = 3;
+        let blocks = chain(&lab, 0, (0, genesis()), 0, 3);
+        let b1 = &blocks[0];
         let mut r3 = lab.replica(3, bugs);
-        r3.hear_block(&b1.1);
-        // Bad signatures: the votes count, since they came on their members' channels, and make no certificate.
-        for member in [0, 1, 2] {
-            let mut vote = lab.vote(member, 0, Some(at(&b1)), None);
-            vote.signature.0[0] ^= 1;
-            r3.hear_vote(member, vote);
+        blocks.iter().for_each(|block| r3.hear_block(&block.1));
+        for (member, block) in [1, 2, 0].into_iter().zip(&blocks) {
+            r3.hear_vote(member, lab.vote(member, 0, Some(at(block)), None));
         }
         assert_eq!(r3.replica.committed(), 1, "four acceptances commit");
         push_out(&mut r3, 0, [0, 1]);
         let own = r3.timeout_of(0).expect("it joins");
         let tc = lab.tc(&[
             lab.timeout(0, 0, &lab.no_qc(), &[], Entry::Genesis),
-            lab.timeout(1, 0, &lab.no_qc(), &[listed(&b1)], Entry::Genesis),
+            lab.timeout(1, 0, &lab.no_qc(), &[listed(b1)], Entry::Genesis),
             own,
         ]);
         safe_tip(&tc, 4, 1, &Bugs::default()).digest == b1.0

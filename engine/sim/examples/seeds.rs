@@ -1,4 +1,5 @@
-//! Runs seeds: `seeds FIRST COUNT` reports those that fail, `seeds SEED` replays one with its trace.
+//! Runs seeds: `seeds FIRST COUNT` reports those that fail, `seeds SEED` replays one with its trace. A name in front
+//! (`seeds lowest_qc 1 100`) switches that clause off.
 
 use std::io::Write as _;
 
@@ -6,7 +7,11 @@ use trireme_sim::{Options, replay, run_seed};
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let options = Options::default();
+    let mut options = Options::default();
+    let clause = std::env::args().nth(1).filter(|word| word.parse::<u64>().is_err());
+    if let Some(clause) = clause {
+        assert!(options.bugs.set(&clause), "no such clause: {clause}");
+    }
     match numbers[..] {
         [seed] => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());

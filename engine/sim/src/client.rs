@@ -93,7 +93,7 @@ impl Client {
 
     /// Requests to send again, cut in a new way.
     pub(crate) fn retry(&self, ring: &Ring, prng: &mut Prng) -> Vec<Bytes> {
-        let again: Vec<u64> = self.open.iter().filter(|(_, open)| !open.once).map(|(n, _)| *n).collect();
+        let again: Vec<u64> = self.open.iter().filter(|(_, open)| !open.once).map(|(n, _)| *n).take(64).collect();
         let mut cuts = Vec::new();
         let mut rest = again.as_slice();
         while !rest.is_empty() {

@@ -36,7 +36,8 @@ pub(crate) struct History {
     slots: Vec<Done>,
     ordered: Vec<Slot>,
     roots: BTreeMap<Slot, StateVote>,
-    headers: BTreeMap<Digest, (MemberId, Height, Digest)>,
+    /// Height and digest of the batch below each batch.
+    headers: BTreeMap<Digest, (Height, Digest)>,
     /// What clients asked for.
     submitted: BTreeSet<Applied>,
     effects: BTreeMap<(ClientId, u64), Slot>,
@@ -66,7 +67,7 @@ impl History {
 
     pub(super) fn saw_header(&mut self, domain: &Domain, header: &BatchHeader) {
         let digest = header.digest(domain);
-        self.headers.entry(digest).or_insert((header.lane, header.height, header.parent));
+        self.headers.entry(digest).or_insert((header.parent_height, header.parent));
     }
 
     /// A replica starts from nothing, again.
@@ -106,9 +107,7 @@ impl History {
             let (mut height, mut digest) = (*height, *tip);
             while height > *floor {
                 lane.push(digest);
-                let (_, _, below) = *self.headers.get(&digest)?;
-                digest = below;
-                height = self.headers.get(&digest).map_or(0, |(_, height, _)| *height);
+                (height, digest) = *self.headers.get(&digest)?;
             }
             lane.reverse();
             lanes.push(lane);

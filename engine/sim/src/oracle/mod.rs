@@ -155,6 +155,7 @@ impl Oracle {
             Message::Batch(batch) => self.history.saw_header(&self.domain, &batch.head.header),
             _ => {}
         }
+        self.note_opposition(scene, message);
         if self.is_correct(scene.member) {
             self.judge_statement(scene, message, facts);
         } else {

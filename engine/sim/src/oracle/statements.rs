@@ -22,6 +22,10 @@ pub(super) struct Statements {
     certifying: BTreeMap<(MemberId, MemberId, Height), Digest>,
     states: BTreeMap<(MemberId, Slot), Digest>,
     newest: BTreeMap<MemberId, View>,
+    /// Members that ever suspected a view, one bit each.
+    suspects: BTreeMap<View, u128>,
+    /// The highest view that each member left, faulty ones too.
+    left: BTreeMap<MemberId, View>,
 }
 
 impl Statements {
@@ -47,6 +51,31 @@ fn single<K: Ord>(table: &mut BTreeMap<K, Digest>, key: K, digest: Digest) -> bo
 }
 
 impl Oracle {
+    /// Any member speaks against a view.
+    pub(super) fn note_opposition(&mut self, scene: Scene, message: &Message) {
+        match message {
+            Message::Suspect { view, standing: true } => {
+                *self.statements.suspects.entry(*view).or_default() |= 1 << scene.member;
+            }
+            Message::Timeout(timeout) if timeout.member == scene.member => {
+                let left = self.statements.left.entry(scene.member).or_default();
+                *left = timeout.timeout.view.max(*left);
+            }
+            _ => {}
+        }
+    }
+
+    /// R-SUSPECT, R-JOIN: a Timeout takes f+1 members that suspect the view or left it or a later one.
+    fn judge_join(&mut self, scene: Scene, view: View) {
+        let mut against = self.statements.suspects.get(&view).copied().unwrap_or(0);
+        for (member, _) in self.statements.left.iter().filter(|(m, left)| **left >= view && **m != scene.member) {
+            against |= 1 << member;
+        }
+        self.verdict.check(against.count_ones() as usize > self.sizes.f, scene, "join", || {
+            format!("leaves view {view} with {} members against it", against.count_ones())
+        });
+    }
+
     /// A correct member's message leaves.
     pub(super) fn judge_statement(&mut self, scene: Scene, message: &Message, facts: &Facts) {
         match message {
@@ -186,6 +215,7 @@ impl Oracle {
         });
         self.spoke(scene, timeout.view);
         if newer {
+            self.judge_join(scene, timeout.view);
             // Older Timeouts are sent again as they were, when more had been accepted since.
             self.judge_list(scene, timeout, facts);
         }
