@@ -562,6 +562,8 @@ impl Replica {
 
     /// A batch came: something may wait to be ordered from now on.
     pub(crate) fn is_waiting_for_order(&self) -> bool {
-        self.lanes.iter().any(|l| l.top().0 > l.committed().0 || l.ac().is_some())
+        self.lanes
+            .iter()
+            .any(|l| l.top().0 > l.committed().0 || l.ac().is_some())
     }
 }

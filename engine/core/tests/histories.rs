@@ -25,7 +25,9 @@ fn justified(tc: &Tc) -> Justify {
 fn chain(lab: &Lab, view: View, parent: (Slot, Digest), salt: u64, length: usize) -> Vec<(Digest, SignedBlock)> {
     let mut blocks: Vec<(Digest, SignedBlock)> = Vec::new();
     for i in 0..length {
-        let parent = blocks.last().map_or(parent, |(digest, signed)| (signed.block.slot, *digest));
+        let parent = blocks
+            .last()
+            .map_or(parent, |(digest, signed)| (signed.block.slot, *digest));
         blocks.push(lab.block(view, parent, salt + i as u64, Justify::None));
     }
     blocks
@@ -163,7 +165,10 @@ fn handoff_child() {
         let child = lab.block(0, at(&handoff), 0, Justify::None);
         let mut r1 = lab.replica(1, bugs);
         r1.hear_block(&handoff.1);
-        assert!(r1.voted_for(&handoff.0), "the handoff block itself is a block like others");
+        assert!(
+            r1.voted_for(&handoff.0),
+            "the handoff block itself is a block like others"
+        );
         r1.hear_block(&child.1);
         !r1.voted_for(&child.0)
     });
@@ -261,7 +266,10 @@ fn parked() {
             r1.hear(member, Message::Timeout(Box::new(quit(member)))).unwrap();
         }
         assert_eq!((r1.replica.view(), r2.replica.view()), (4, 3));
-        let for_r2 = r1.sent.iter().filter(|outbound| matches!(outbound.to, To::All | To::One(2)));
+        let for_r2 = r1
+            .sent
+            .iter()
+            .filter(|outbound| matches!(outbound.to, To::All | To::One(2)));
         for message in for_r2.map(|outbound| outbound.message.clone()).collect::<Vec<_>>() {
             // Its own Timeout is not enough for R2: it knows of one member only.
             if !matches!(message, Message::Timeout(_)) {
@@ -284,7 +292,11 @@ fn a_peer_that_lags_is_told_once_for_each_view() {
         let told = |o: &&trireme_core::Outbound| o.to == To::One(2) && matches!(o.message, Message::Entry(_));
         actor.sent.iter().filter(told).count()
     };
-    let envelope = |view| trireme_core::message::Envelope { epoch: 0, view, message: Message::HighQc(Box::new(lab.no_qc())) };
+    let envelope = |view| trireme_core::message::Envelope {
+        epoch: 0,
+        view,
+        message: Message::HighQc(Box::new(lab.no_qc())),
+    };
     for (announced, told) in [(0, 1), (0, 1), (1, 1)] {
         let checked = trireme_core::check::check(&r1.replica.check_context(), 2, envelope(announced)).unwrap();
         r1.step(Input::Message(checked));

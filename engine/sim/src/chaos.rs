@@ -1,12 +1,12 @@
 //! Faults, and the end of faults.
 
-use trireme_core::api::Input;
 use trireme_core::MemberId;
+use trireme_core::api::Input;
 
 use crate::byzantine::Habit;
 use crate::network::{HostId, LinkId};
 use crate::plan::Fault;
-use crate::world::{calm, Event, World};
+use crate::world::{Event, World, calm};
 
 impl World<'_> {
     /// Pairs of hosts that may be connected: different members, and of twins the one on the other's side.
@@ -29,7 +29,10 @@ impl World<'_> {
 
     /// Twins draw anew who talks to which of them.
     pub(crate) fn regroup(&mut self) {
-        let doubled: Vec<MemberId> = self.hosts[self.plan.roles.len()..].iter().map(|host| host.member).collect();
+        let doubled: Vec<MemberId> = self.hosts[self.plan.roles.len()..]
+            .iter()
+            .map(|host| host.member)
+            .collect();
         for member in doubled {
             for other in 0..self.hosts.len() {
                 // Twins of two members stay with the twin of the same number: two coherent false worlds.
@@ -73,7 +76,9 @@ impl World<'_> {
 
     /// A connection ends; both sides notice, each in its time, and try again.
     pub(crate) fn break_link(&mut self, a: HostId, b: HostId) {
-        let Some(link) = self.network.disconnect(a, b) else { return };
+        let Some(link) = self.network.disconnect(a, b) else {
+            return;
+        };
         self.oracle.verdict.count("connection broken");
         let mut last = self.time;
         for (host, peer) in [(a, b), (b, a)] {
@@ -144,7 +149,9 @@ impl World<'_> {
     }
 
     fn instances(&self, member: MemberId) -> Vec<HostId> {
-        (0..self.hosts.len()).filter(|host| self.hosts[*host].member == member).collect()
+        (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].member == member)
+            .collect()
     }
 
     fn partition(&mut self, side: u128, one_way: bool, us: u64) {
@@ -191,14 +198,25 @@ impl World<'_> {
             if peer != host && self.network.link(host, peer).is_some() {
                 let link = self.network.disconnect(host, peer).expect("just seen");
                 let at = self.time + 1 + self.prng.skewed(300_000);
-                self.at(at, Event::Down { host: peer, peer: host, link });
+                self.at(
+                    at,
+                    Event::Down {
+                        host: peer,
+                        peer: host,
+                        link,
+                    },
+                );
             }
         }
         let kept = self.hosts[host].disk.crash(&mut self.prng);
         if kept > 0 {
             self.oracle.verdict.count("unacknowledged records survive a crash");
         }
-        if self.hosts[host].liar.as_ref().is_some_and(|liar| liar.is(Habit::Amnesia)) {
+        if self.hosts[host]
+            .liar
+            .as_ref()
+            .is_some_and(|liar| liar.is(Habit::Amnesia))
+        {
             self.oracle.verdict.count("amnesia");
             self.hosts[host].disk.lose_tail(&mut self.prng);
         }
@@ -270,7 +288,10 @@ impl World<'_> {
             self.at(at, Event::Connect { a, b });
         }
         for _ in 0..self.plan.load.last_wave {
-            let (at, client) = (self.time + self.prng.below(300_000), self.prng.index(self.clients.len()));
+            let (at, client) = (
+                self.time + self.prng.below(300_000),
+                self.prng.index(self.clients.len()),
+            );
             self.at(at, Event::LastWish { client });
         }
         self.at(self.time + 20_000, Event::Look);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use trireme_core::reply::{Outcome, ReplyEntry, ReplySet};
-use trireme_core::request::{request_digest, BundleBuilder};
+use trireme_core::request::{BundleBuilder, request_digest};
 use trireme_core::types::ClientId;
 use trireme_core::{MemberId, Slot};
 use trireme_crypto::Digest;
@@ -85,7 +85,9 @@ impl Client {
         }
         let mut bundle = BundleBuilder::new(self.id, self.done_below);
         for number in &numbers {
-            bundle.push(*number, &self.open[number].payload).expect("numbers ascend and payloads are small");
+            bundle
+                .push(*number, &self.open[number].payload)
+                .expect("numbers ascend and payloads are small");
         }
         let bytes = bundle.finish(|statement| ring.sign_as_client(self.index, statement), &ring.domain());
         Some(bytes.into())
@@ -93,7 +95,13 @@ impl Client {
 
     /// Requests to send again, cut in a new way.
     pub(crate) fn retry(&self, ring: &Ring, prng: &mut Prng) -> Vec<Bytes> {
-        let again: Vec<u64> = self.open.iter().filter(|(_, open)| !open.once).map(|(n, _)| *n).take(64).collect();
+        let again: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| !open.once)
+            .map(|(n, _)| *n)
+            .take(64)
+            .collect();
         let mut cuts = Vec::new();
         let mut rest = again.as_slice();
         while !rest.is_empty() {
@@ -114,14 +122,24 @@ impl Client {
         if members.len() < self.enough {
             return Vec::new();
         }
-        let Some(entries) = entries.clone() else { return Vec::new() };
-        entries.iter().filter_map(|entry| self.settle(entry, set.slot)).collect()
+        let Some(entries) = entries.clone() else {
+            return Vec::new();
+        };
+        entries
+            .iter()
+            .filter_map(|entry| self.settle(entry, set.slot))
+            .collect()
     }
 
     fn settle(&mut self, entry: &ReplyEntry, slot: Slot) -> Option<(u64, Slot)> {
         let open = self.open.get(&entry.number)?;
         let own = request_digest(&self.id, entry.number, &open.payload) == entry.request;
-        if !own || !matches!(entry.outcome, Outcome::Executed(_) | Outcome::LeftOut | Outcome::ResultGone) {
+        if !own
+            || !matches!(
+                entry.outcome,
+                Outcome::Executed(_) | Outcome::LeftOut | Outcome::ResultGone
+            )
+        {
             return None;
         }
         self.open.remove(&entry.number);

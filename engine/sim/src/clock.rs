@@ -18,13 +18,20 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(origin_us: u64, fast_ppm: u64, wall_ahead_us: u64) -> Self {
-        Self { origin_us, fast_ppm, wall_ahead_us }
+        Self {
+            origin_us,
+            fast_ppm,
+            wall_ahead_us,
+        }
     }
 
-    /// What this replica's clocks show at a simulated time.
+    /// What this replica's clocks show at a simulated time. The wall clock is disciplined: it is off, but does not drift.
     pub(crate) fn now(&self, time_us: u64) -> Now {
         let passed = time_us + self.gain(time_us);
-        Now { tick: Tick(self.origin_us + passed), wall_us: WALL_START_US + self.wall_ahead_us + passed }
+        Now {
+            tick: Tick(self.origin_us + passed),
+            wall_us: WALL_START_US + self.wall_ahead_us + time_us,
+        }
     }
 
     /// The simulated time, not before `from_us`, at which the monotonic clock shows at least `tick`.

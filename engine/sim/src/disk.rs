@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
+use trireme_core::Outbound;
 use trireme_core::api::AppendId;
 use trireme_core::record::Record;
-use trireme_core::Outbound;
 
 use crate::prng::Prng;
 
@@ -42,16 +42,34 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(pace: DiskPace) -> Self {
-        Self { pace, records: Vec::new(), durable: 0, pending: VecDeque::new(), last_flush_at: 0 }
+        Self {
+            pace,
+            records: Vec::new(),
+            durable: 0,
+            pending: VecDeque::new(),
+            last_flush_at: 0,
+        }
     }
 
     /// Writes an append. Returns when to call [`Disk::complete`].
     pub(crate) fn append(&mut self, now: u64, prng: &mut Prng, append: Append) -> u64 {
-        assert!(self.pending.back().is_none_or(|p| p.id < append.id), "append numbers ascend");
+        assert!(
+            self.pending.back().is_none_or(|p| p.id < append.id),
+            "append numbers ascend"
+        );
         self.records.extend(append.records);
-        let pending = Pending { id: append.id, end: self.records.len(), durable_at: None, release: append.release };
+        let pending = Pending {
+            id: append.id,
+            end: self.records.len(),
+            durable_at: None,
+            release: append.release,
+        };
         self.pending.push_back(pending);
-        if append.urgent { self.flush(now, prng) } else { now + self.pace.linger_us }
+        if append.urgent {
+            self.flush(now, prng)
+        } else {
+            now + self.pace.linger_us
+        }
     }
 
     /// Starts to flush all that is pending, if some of it waits. Returns when to call [`Disk::complete`] again.
@@ -133,13 +151,22 @@ mod tests {
     use trireme_core::record::VoteRecord;
 
     fn append(id: AppendId, urgent: bool) -> Append {
-        Append { id, records: vec![Record::Vote(VoteRecord::Reserve(id))], release: Vec::new(), urgent }
+        Append {
+            id,
+            records: vec![Record::Vote(VoteRecord::Reserve(id))],
+            release: Vec::new(),
+            urgent,
+        }
     }
 
     #[test]
     fn durable_in_prefix_order_and_only_then() {
         let mut prng = Prng::new(5);
-        let mut disk = Disk::new(DiskPace { flush_us: 100, spread_us: 1000, linger_us: 50 });
+        let mut disk = Disk::new(DiskPace {
+            flush_us: 100,
+            spread_us: 1000,
+            linger_us: 50,
+        });
         assert_eq!(disk.append(0, &mut prng, append(1, false)), 50);
         assert!(disk.waits() && disk.complete(10_000).is_none());
         let at = disk.append(10, &mut prng, append(2, true));

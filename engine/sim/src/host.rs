@@ -178,7 +178,13 @@ impl Host {
             Stored::Blocks => {
                 let blocks: Vec<SignedBlock> = digests.iter().map_while(block).collect();
                 let found = !blocks.is_empty();
-                found.then(|| Message::Blocks { digest: digests[0], blocks }).into_iter().collect()
+                found
+                    .then(|| Message::Blocks {
+                        digest: digests[0],
+                        blocks,
+                    })
+                    .into_iter()
+                    .collect()
             }
         };
         let absent = messages.is_empty().then(|| Message::NotHeld { digest: digests[0] });

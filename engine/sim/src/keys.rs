@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use trireme_core::types::Keys;
 use trireme_core::MemberId;
-use trireme_crypto::{context, hash_parts, Digest, Domain, PublicKey, SecretKey, Signature, Signed, VerifyingKey};
+use trireme_core::types::Keys;
+use trireme_crypto::{Digest, Domain, PublicKey, SecretKey, Signature, Signed, VerifyingKey, context, hash_parts};
 
-use crate::prng::{split_mix, Prng};
+use crate::prng::{Prng, split_mix};
 
 /// One signing identity.
 #[derive(Clone)]
@@ -36,7 +36,11 @@ impl Ring {
                 (secret.public(), secret)
             })
             .collect();
-        Arc::new(Self { domain: Domain { cluster_id, epoch: 0 }, members, clients })
+        Arc::new(Self {
+            domain: Domain { cluster_id, epoch: 0 },
+            members,
+            clients,
+        })
     }
 
     /// The cluster and its only epoch.
@@ -46,7 +50,10 @@ impl Ring {
 
     /// What one member may do with the ring.
     pub(crate) fn member(self: &Arc<Self>, me: MemberId) -> MemberKeys {
-        MemberKeys { me, ring: Arc::clone(self) }
+        MemberKeys {
+            me,
+            ring: Arc::clone(self),
+        }
     }
 
     /// Identity of a client.
@@ -61,7 +68,9 @@ impl Ring {
 
     /// Whether a client made the signature; an unknown one never did.
     pub(crate) fn client_signed(&self, client: &PublicKey, statement: &Digest, signature: &Signature) -> bool {
-        self.clients.iter().any(|(id, secret)| id == client && secret.made(statement, signature))
+        self.clients
+            .iter()
+            .any(|(id, secret)| id == client && secret.made(statement, signature))
     }
 }
 
@@ -82,9 +91,13 @@ impl Secret {
 
     fn public(&self) -> PublicKey {
         match self {
-            Self::Fake(words) => {
-                PublicKey(hash_parts(context::SEED, &words.each_ref().map(|w| w.to_le_bytes()).each_ref().map(|b| &b[..])).0)
-            }
+            Self::Fake(words) => PublicKey(
+                hash_parts(
+                    context::SEED,
+                    &words.each_ref().map(|w| w.to_le_bytes()).each_ref().map(|b| &b[..]),
+                )
+                .0,
+            ),
             Self::Real(secret, _) => secret.public(),
         }
     }
@@ -99,7 +112,11 @@ impl Secret {
     fn made(&self, statement: &Digest, signature: &Signature) -> bool {
         match self {
             Self::Fake(words) => fake(words, statement) == *signature,
-            Self::Real(_, key) => trireme_crypto::verify(Signed { key, message: statement, signature }),
+            Self::Real(_, key) => trireme_crypto::verify(Signed {
+                key,
+                message: statement,
+                signature,
+            }),
         }
     }
 }
@@ -110,7 +127,9 @@ fn fake(words: &[u64; 4], statement: &Digest) -> Signature {
     for (i, chunk) in statement.0.chunks_exact(8).enumerate() {
         let word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 bytes"));
         a = (a ^ word).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(29) ^ words[i];
-        b = (b.rotate_left(17) ^ a).wrapping_mul(0x94D0_49BB_1331_11EB).wrapping_add(words[3 - i]);
+        b = (b.rotate_left(17) ^ a)
+            .wrapping_mul(0x94D0_49BB_1331_11EB)
+            .wrapping_add(words[3 - i]);
     }
     let (mut x, mut y) = (a ^ words[2], b ^ words[3]);
     let mut signature = [0; 64];
@@ -143,7 +162,10 @@ impl Keys for MemberKeys {
 
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
         let good = |(member, statement, signature): &(MemberId, Digest, Signature)| {
-            self.ring.members.get(usize::from(*member)).is_some_and(|secret| secret.made(statement, signature))
+            self.ring
+                .members
+                .get(usize::from(*member))
+                .is_some_and(|secret| secret.made(statement, signature))
         };
         (0..entries.len()).filter(|i| !good(&entries[*i])).collect()
     }

@@ -94,8 +94,16 @@ fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.simulated_us / 1_000_000;
-        write!(f, "seed {}: n {}, f {}, Byzantine {}, ", self.seed, self.n, self.f, self.byzantine)?;
-        write!(f, "{} events in {seconds} s, trace {:016x}", self.events, self.trace_hash)?;
+        write!(
+            f,
+            "seed {}: n {}, f {}, Byzantine {}, ",
+            self.seed, self.n, self.f, self.byzantine
+        )?;
+        write!(
+            f,
+            "{} events in {seconds} s, trace {:016x}",
+            self.events, self.trace_hash
+        )?;
         for violation in &self.violations {
             write!(f, "\n  {violation}")?;
         }

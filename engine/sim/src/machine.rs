@@ -11,7 +11,7 @@ use trireme_crypto::Digest;
 use trireme_state::kv::{self, Kv};
 use trireme_state::{Application, ClientRegistry, Executor, Op};
 
-use crate::oracle::{payload_digest, Applied};
+use crate::oracle::{Applied, payload_digest};
 use crate::prng::Prng;
 
 /// What reached the application: client and payload.
@@ -56,8 +56,14 @@ pub(crate) struct Done {
 impl Machine {
     pub(crate) fn new(params: &Params) -> Self {
         let seen = Seen::default();
-        let app = Watched { store: Kv::new(), seen: Arc::clone(&seen) };
-        Self { executor: Executor::new(Box::new(app), ClientRegistry::Open, params), seen }
+        let app = Watched {
+            store: Kv::new(),
+            seen: Arc::clone(&seen),
+        };
+        Self {
+            executor: Executor::new(Box::new(app), ClientRegistry::Open, params),
+            seen,
+        }
     }
 
     pub(crate) fn execute(&mut self, execution: &Execution) -> Done {
@@ -72,7 +78,10 @@ impl Machine {
         );
         let seen = std::mem::take(&mut *self.seen.lock().expect("one thread"));
         assert_eq!(seen.len(), fresh.len(), "the stream tells what the application saw");
-        let applied = fresh.into_iter().zip(seen).map(|((client, number), (_, payload))| (client, number, payload));
+        let applied = fresh
+            .into_iter()
+            .zip(seen)
+            .map(|((client, number), (_, payload))| (client, number, payload));
         Done {
             applied: applied.collect(),
             replies: executed.replies,
@@ -98,7 +107,16 @@ pub(crate) fn payload(prng: &mut Prng, marker: u64) -> Vec<u8> {
     match prng.below(8) {
         0 => kv::Op::Get { key: &key }.encode(),
         1 => kv::Op::Delete { key: &key }.encode(),
-        2 => kv::Op::CompareAndSet { key: &key, expected: prng.below(20), value: &value }.encode(),
-        _ => kv::Op::Put { key: &key, value: &value }.encode(),
+        2 => kv::Op::CompareAndSet {
+            key: &key,
+            expected: prng.below(20),
+            value: &value,
+        }
+        .encode(),
+        _ => kv::Op::Put {
+            key: &key,
+            value: &value,
+        }
+        .encode(),
     }
 }

@@ -74,7 +74,13 @@ impl Network {
             directions: [Direction::default(), Direction::default()],
         };
         let paths = (0..hosts * hosts).map(|i| path(i / hosts, i % hosts)).collect();
-        Self { hosts, paths, weather, prng, links: 0 }
+        Self {
+            hosts,
+            paths,
+            weather,
+            prng,
+            links: 0,
+        }
     }
 
     fn index(&self, a: HostId, b: HostId) -> usize {
@@ -103,7 +109,10 @@ impl Network {
 
     /// Whether a new connection could be made.
     pub(crate) fn reachable(&self, a: HostId, b: HostId) -> bool {
-        self.paths[self.index(a, b)].directions.iter().all(|direction| !direction.blocked)
+        self.paths[self.index(a, b)]
+            .directions
+            .iter()
+            .all(|direction| !direction.blocked)
     }
 
     /// Makes a new connection.
@@ -173,15 +182,39 @@ mod tests {
     use trireme_core::Message;
 
     fn frame(link: LinkId) -> Frame {
-        let message = Message::Suspect { view: 0, standing: true };
-        Frame { from: 1, to: 0, link, bulk: false, envelope: Rc::new(Envelope { epoch: 0, view: 0, message }) }
+        let message = Message::Suspect {
+            view: 0,
+            standing: true,
+        };
+        Frame {
+            from: 1,
+            to: 0,
+            link,
+            bulk: false,
+            envelope: Rc::new(Envelope {
+                epoch: 0,
+                view: 0,
+                message,
+            }),
+        }
     }
 
     #[test]
     fn a_calm_link_keeps_the_order() {
-        let mut network = Network::new(&mut Prng::new(2), 2, 1000, Weather { jitter_us: 5000, ..Weather::default() });
+        let mut network = Network::new(
+            &mut Prng::new(2),
+            2,
+            1000,
+            Weather {
+                jitter_us: 5000,
+                ..Weather::default()
+            },
+        );
         let link = network.connect(0, 1);
-        let times: Vec<u64> = (0..50).flat_map(|at| network.send(at, frame(link))).map(|(at, _)| at).collect();
+        let times: Vec<u64> = (0..50)
+            .flat_map(|at| network.send(at, frame(link)))
+            .map(|(at, _)| at)
+            .collect();
         assert!(times.len() == 50 && times.is_sorted());
     }
 

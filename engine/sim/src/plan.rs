@@ -1,8 +1,8 @@
 //! What a seed stands for: sizes, constants, faults and features are all drawn from it (swarm testing).
 
+use trireme_core::MemberId;
 use trireme_core::bugs::Bugs;
 use trireme_core::types::Params;
-use trireme_core::MemberId;
 
 use crate::byzantine::Habit;
 use crate::disk::DiskPace;
@@ -33,7 +33,7 @@ impl Default for Options {
             byzantine: true,
             chaos: true,
             patience_us: 600_000_000,
-            max_events: 400_000,
+            max_events: 1_000_000,
             bugs: Bugs::default(),
         }
     }
@@ -104,12 +104,24 @@ impl Plan {
     pub(crate) fn draw(prng: &mut Prng, options: &Options) -> Self {
         let n = options.n.unwrap_or_else(|| prng.pick(&[4, 4, 4, 4, 5, 6, 6, 7, 7, 10]));
         let most = (n - 1) / 3;
-        let f = if prng.percent(80) { most } else { u16::try_from(prng.range(0, u64::from(most))).expect("small") };
+        let f = if prng.percent(80) {
+            most
+        } else {
+            u16::try_from(prng.range(0, u64::from(most))).expect("small")
+        };
         let latency_us = prng.pick(&[100, 1_000, 5_000, 40_000]);
         let params = draw_params(prng, n, f, latency_us);
         let roles = draw_roles(prng, n, f, options.byzantine);
-        let chaos_us = if options.chaos { prng.range(200_000, 3_000_000) } else { 300_000 };
-        let faults = if options.chaos { draw_faults(prng, &roles, chaos_us) } else { Vec::new() };
+        let chaos_us = if options.chaos {
+            prng.range(200_000, 3_000_000)
+        } else {
+            300_000
+        };
+        let faults = if options.chaos {
+            draw_faults(prng, &roles, chaos_us)
+        } else {
+            Vec::new()
+        };
         Self {
             params,
             roles,
@@ -156,17 +168,27 @@ fn draw_params(prng: &mut Prng, n: u16, f: u16, latency_us: u64) -> Params {
 
 fn draw_roles(prng: &mut Prng, n: u16, f: u16, byzantine: bool) -> Vec<Role> {
     let mut roles: Vec<Role> = (0..n).map(|_| Role::Correct).collect();
-    let faulty = if byzantine && prng.percent(75) { prng.range(0, u64::from(f)) } else { 0 };
+    let faulty = if byzantine && prng.percent(75) {
+        prng.range(0, u64::from(f))
+    } else {
+        0
+    };
     let mut members: Vec<usize> = (0..usize::from(n)).collect();
     prng.shuffle(&mut members);
     for member in members.into_iter().take(usize::try_from(faulty).expect("small")) {
-        roles[member] = Role::Byzantine { habits: Habit::draw(prng), twin: prng.percent(40) };
+        roles[member] = Role::Byzantine {
+            habits: Habit::draw(prng),
+            twin: prng.percent(40),
+        };
     }
     roles
 }
 
 fn draw_weather(prng: &mut Prng, latency_us: u64, chaos: bool) -> Weather {
-    let mut weather = Weather { jitter_us: prng.pick(&[10, latency_us / 4, latency_us]), ..Weather::default() };
+    let mut weather = Weather {
+        jitter_us: prng.pick(&[10, latency_us / 4, latency_us]),
+        ..Weather::default()
+    };
     if chaos {
         weather.tail_ppm = prng.pick(&[0, 0, 1_000, 20_000]);
         weather.loss_ppm = prng.pick(&[0, 0, 0, 2_000, 50_000, 200_000]);
@@ -188,22 +210,38 @@ fn draw_load(prng: &mut Prng) -> Load {
 }
 
 fn draw_faults(prng: &mut Prng, roles: &[Role], chaos_us: u64) -> Vec<(u64, Fault)> {
-    let rates = [prng.below(4), prng.below(4), prng.below(6), prng.below(6), prng.below(5)];
+    let rates = [
+        prng.below(4),
+        prng.below(4),
+        prng.below(6),
+        prng.below(6),
+        prng.below(5),
+    ];
     let blackout = prng.percent(15);
     let mut faults = Vec::new();
     let n = roles.len() as u64;
     let member = |prng: &mut Prng| MemberId::try_from(prng.below(n)).expect("a member");
     for _ in 0..rates[0] {
-        let fault = Fault::Crash { member: member(prng), down_us: 1_000 + prng.skewed(1_000_000) };
+        let fault = Fault::Crash {
+            member: member(prng),
+            down_us: 1_000 + prng.skewed(1_000_000),
+        };
         faults.push((prng.below(chaos_us), fault));
     }
     for _ in 0..rates[1] {
-        let fault = Fault::Freeze { member: member(prng), us: 1_000 + prng.skewed(800_000) };
+        let fault = Fault::Freeze {
+            member: member(prng),
+            us: 1_000 + prng.skewed(800_000),
+        };
         faults.push((prng.below(chaos_us), fault));
     }
     for _ in 0..rates[2] {
         let side = u128::from(prng.below(1 << n));
-        let fault = Fault::Partition { side, one_way: prng.percent(40), us: 5_000 + prng.skewed(1_500_000) };
+        let fault = Fault::Partition {
+            side,
+            one_way: prng.percent(40),
+            us: 5_000 + prng.skewed(1_500_000),
+        };
         faults.push((prng.below(chaos_us), fault));
     }
     for _ in 0..rates[3] {
@@ -212,13 +250,21 @@ fn draw_faults(prng: &mut Prng, roles: &[Role], chaos_us: u64) -> Vec<(u64, Faul
             faults.push((prng.below(chaos_us), Fault::Break { a, b }));
         }
     }
-    if roles.iter().any(|role| matches!(role, Role::Byzantine { twin: true, .. })) {
+    if roles
+        .iter()
+        .any(|role| matches!(role, Role::Byzantine { twin: true, .. }))
+    {
         for _ in 0..rates[4] {
             faults.push((prng.below(chaos_us), Fault::Regroup));
         }
     }
     if blackout {
-        faults.push((prng.below(chaos_us), Fault::Blackout { down_us: 1_000 + prng.skewed(500_000) }));
+        faults.push((
+            prng.below(chaos_us),
+            Fault::Blackout {
+                down_us: 1_000 + prng.skewed(500_000),
+            },
+        ));
     }
     faults
 }
@@ -226,13 +272,22 @@ fn draw_faults(prng: &mut Prng, roles: &[Role], chaos_us: u64) -> Vec<(u64, Faul
 impl Plan {
     /// How many members are Byzantine.
     pub(crate) fn byzantine(&self) -> u16 {
-        let count = self.roles.iter().filter(|role| matches!(role, Role::Byzantine { .. })).count();
+        let count = self
+            .roles
+            .iter()
+            .filter(|role| matches!(role, Role::Byzantine { .. }))
+            .count();
         u16::try_from(count).expect("few members")
     }
 
     /// The plan in a few lines.
     pub(crate) fn describe(&self) -> String {
-        let roles: Vec<String> = self.roles.iter().enumerate().map(|(m, role)| format!("  {m}: {role:?}")).collect();
+        let roles: Vec<String> = self
+            .roles
+            .iter()
+            .enumerate()
+            .map(|(m, role)| format!("  {m}: {role:?}"))
+            .collect();
         format!(
             "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}\nchaos until {} us",
             self.params,

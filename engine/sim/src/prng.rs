@@ -20,7 +20,9 @@ impl Prng {
     /// The stream of a seed.
     pub(crate) fn new(seed: u64) -> Self {
         let mut word = seed;
-        Self { state: core::array::from_fn(|_| split_mix(&mut word)) }
+        Self {
+            state: core::array::from_fn(|_| split_mix(&mut word)),
+        }
     }
 
     /// A stream of its own, so that draws of one part of the simulation do not shift those of another.

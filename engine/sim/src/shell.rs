@@ -6,7 +6,7 @@ use trireme_core::api::{Effect, Evidence, Execution, Input, Stored};
 use trireme_core::check::{check, leader};
 use trireme_core::message::{Envelope, Message, StateVote};
 use trireme_core::request::Body;
-use trireme_core::{wire, MemberId, Outbound, To};
+use trireme_core::{MemberId, Outbound, To, wire};
 use trireme_crypto::Digest;
 
 use crate::byzantine::Habit;
@@ -26,15 +26,27 @@ impl World<'_> {
     fn perform_one(&mut self, host: HostId, effect: Effect) {
         let life = self.hosts[host].life;
         match effect {
-            Effect::Append { id, records, release, urgent } => {
-                let append = Append { id, records, release, urgent };
+            Effect::Append {
+                id,
+                records,
+                release,
+                urgent,
+            } => {
+                let append = Append {
+                    id,
+                    records,
+                    release,
+                    urgent,
+                };
                 let at = self.hosts[host].disk.append(self.time, &mut self.prng, append);
                 self.at(at, Event::Flushed { host, life });
             }
             Effect::Send(outbound) => self.emit(host, &outbound),
             Effect::Verify { job, ops, body, .. } => {
                 let good = self.body_is_good(&body, ops);
-                self.oracle.verdict.count(if good { "body verified" } else { "forged body refused" });
+                self.oracle
+                    .verdict
+                    .count(if good { "body verified" } else { "forged body refused" });
                 let at = self.time + 1 + self.prng.skewed(self.plan.verification_us);
                 self.at(at, Event::Verified { host, life, job, good });
             }
@@ -42,7 +54,16 @@ impl World<'_> {
             Effect::StateRoot { slot } => self.enqueue(host, Work::Root(slot)),
             Effect::Serve { to, kind, digests } => {
                 let at = self.time + self.plan.disk.flush_us;
-                self.at(at, Event::Serve { host, life, to, kind, digests });
+                self.at(
+                    at,
+                    Event::Serve {
+                        host,
+                        life,
+                        to,
+                        kind,
+                        digests,
+                    },
+                );
             }
             Effect::Disconnect { member, reason } => self.accuse(host, member, reason.name()),
             Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
@@ -59,7 +80,9 @@ impl World<'_> {
     fn accuse(&mut self, host: HostId, member: MemberId, reason: &str) {
         let scene = self.scene(host);
         let wrong = self.hosts[host].correct && self.oracle.is_correct(member);
-        self.oracle.verdict.check(!wrong, scene, "19", || format!("closes correct {member}'s channel: {reason}"));
+        self.oracle.verdict.check(!wrong, scene, "19", || {
+            format!("closes correct {member}'s channel: {reason}")
+        });
         self.oracle.verdict.count("channel closed for misbehaviour");
         if let Some(peer) = self.channel_to(host, member) {
             self.break_link(host, peer);
@@ -83,7 +106,9 @@ impl World<'_> {
             };
             self.oracle.verdict.count(name);
             let fair = !self.oracle.is_correct(accused);
-            self.oracle.verdict.check(fair, scene, "19", || format!("evidence ({}) against {accused}", evidence.kind()));
+            self.oracle.verdict.check(fair, scene, "19", || {
+                format!("evidence ({}) against {accused}", evidence.kind())
+            });
         }
     }
 
@@ -93,13 +118,15 @@ impl World<'_> {
         let domain = self.ring.domain();
         parsed.ops() == ops
             && parsed.bundles().all(|bundle| {
-                self.ring.client_signed(bundle.client(), &bundle.statement(&domain), &bundle.signature())
+                self.ring
+                    .client_signed(bundle.client(), &bundle.statement(&domain), &bundle.signature())
             })
     }
 
     /// The host that a host's channel to a member leads to.
     pub(crate) fn channel_to(&self, host: HostId, member: MemberId) -> Option<HostId> {
-        (0..self.hosts.len()).find(|peer| self.hosts[*peer].member == member && self.hosts[host].channels[*peer].is_some())
+        (0..self.hosts.len())
+            .find(|peer| self.hosts[*peer].member == member && self.hosts[host].channels[*peer].is_some())
     }
 
     /// A message leaves a host.
@@ -108,7 +135,9 @@ impl World<'_> {
             return;
         }
         let peers: Vec<HostId> = match outbound.to {
-            To::All => (0..self.hosts.len()).filter(|peer| self.hosts[host].channels[*peer].is_some()).collect(),
+            To::All => (0..self.hosts.len())
+                .filter(|peer| self.hosts[host].channels[*peer].is_some())
+                .collect(),
             To::One(member) => self.channel_to(host, member).into_iter().collect(),
         };
         if self.hosts[host].correct {
@@ -147,7 +176,11 @@ impl World<'_> {
 
     fn envelope(&mut self, host: HostId, message: Message) -> Rc<Envelope> {
         let view = self.hosts[host].replica.as_ref().map_or(0, |replica| replica.view());
-        let envelope = Envelope { epoch: self.ring.domain().epoch, view, message };
+        let envelope = Envelope {
+            epoch: self.ring.domain().epoch,
+            view,
+            message,
+        };
         if !self.plan.encode {
             return Rc::new(envelope);
         }
@@ -157,12 +190,20 @@ impl World<'_> {
     }
 
     fn transmit(&mut self, from: HostId, to: HostId, envelope: &Rc<Envelope>) {
-        let Some(link) = self.hosts[from].channels[to] else { return };
+        let Some(link) = self.hosts[from].channels[to] else {
+            return;
+        };
         if self.network.link(from, to) != Some(link) {
             return;
         }
         let bulk = wire::is_bulk(&envelope.message);
-        let frame = Frame { from, to, link, bulk, envelope: Rc::clone(envelope) };
+        let frame = Frame {
+            from,
+            to,
+            link,
+            bulk,
+            envelope: Rc::clone(envelope),
+        };
         for (at, frame) in self.network.send(self.time, frame) {
             self.at(at, Event::Deliver(frame));
         }
@@ -204,7 +245,13 @@ impl World<'_> {
 
     /// A frame arrives.
     pub(crate) fn deliver(&mut self, frame: Frame) {
-        let Frame { from, to, link, envelope, .. } = frame;
+        let Frame {
+            from,
+            to,
+            link,
+            envelope,
+            ..
+        } = frame;
         if self.network.link(from, to) != Some(link) || self.hosts[to].channels[from] != Some(link) {
             return;
         }
@@ -263,12 +310,17 @@ impl World<'_> {
         if self.hosts[host].correct {
             let scene = self.scene(host);
             let oracle = &mut self.oracle;
-            let fresh = oracle.history.ordered(scene, &mut oracle.verdict, &oracle.chain, &execution);
+            let fresh = oracle
+                .history
+                .ordered(scene, &mut oracle.verdict, &oracle.chain, &execution);
             oracle.committed(scene, execution.slot, execution.block);
             if fresh {
                 let ring = &self.ring;
-                let signed = |client: &_, statement: &_, signature: &_| ring.client_signed(client, statement, signature);
-                oracle.history.judge_bodies(scene, &mut oracle.verdict, &ring.domain(), &execution, signed);
+                let signed =
+                    |client: &_, statement: &_, signature: &_| ring.client_signed(client, statement, signature);
+                oracle
+                    .history
+                    .judge_bodies(scene, &mut oracle.verdict, &ring.domain(), &execution, signed);
             }
         }
         if execution.replay {
@@ -287,7 +339,9 @@ impl World<'_> {
             let replies = done.replies.iter().map(|set| (set.client, set.digest)).collect();
             let replies = (!execution.replay).then_some(replies);
             let verdict = &mut self.oracle.verdict;
-            self.oracle.history.executed(scene, verdict, execution.slot, replies, done.applied);
+            self.oracle
+                .history
+                .executed(scene, verdict, execution.slot, replies, done.applied);
         }
         self.answer(host, done.replies);
         done.state
@@ -323,8 +377,13 @@ impl World<'_> {
     pub(crate) fn serve(&mut self, host: HostId, to: MemberId, kind: Stored, digests: &[Digest]) {
         self.oracle.verdict.count("served from the log");
         for message in self.hosts[host].look_up(kind, digests) {
-            self.emit(host, &Outbound { to: To::One(to), message });
+            self.emit(
+                host,
+                &Outbound {
+                    to: To::One(to),
+                    message,
+                },
+            );
         }
     }
 }
-

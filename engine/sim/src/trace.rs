@@ -32,8 +32,12 @@ impl TraceHash {
     /// What an effect was.
     pub(crate) fn effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Append { id, records, release, .. } => {
-                [1, *id, records.len() as u64, release.len() as u64].into_iter().for_each(|word| self.add(word));
+            Effect::Append {
+                id, records, release, ..
+            } => {
+                [1, *id, records.len() as u64, release.len() as u64]
+                    .into_iter()
+                    .for_each(|word| self.add(word));
                 release.iter().for_each(|outbound| self.message(&outbound.message));
             }
             Effect::Send(outbound) => {
@@ -67,14 +71,22 @@ impl TraceHash {
 /// An input in a few words.
 pub(crate) fn input(input: &Input) -> String {
     match input {
-        Input::Message(checked) => format!("from {} (view {}): {}", checked.from(), checked.view(), message(checked.message())),
+        Input::Message(checked) => format!(
+            "from {} (view {}): {}",
+            checked.from(),
+            checked.view(),
+            message(checked.message())
+        ),
         Input::Connected(member) => format!("connected {member}"),
         Input::Disconnected(member) => format!("disconnected {member}"),
         Input::Rtt { member, us } => format!("rtt {member} {us}us"),
         Input::Appended(id) => format!("appended #{id}"),
         Input::Verified { job, good } => format!("verified job {job}: {good}"),
         Input::Executed { slot, state } => {
-            format!("executed slot {slot}{}", if state.is_some() { " with root" } else { "" })
+            format!(
+                "executed slot {slot}{}",
+                if state.is_some() { " with root" } else { "" }
+            )
         }
         Input::Bundle { ops, .. } => format!("bundle of {ops}"),
         Input::Idle => "idle".into(),
@@ -94,11 +106,20 @@ pub(crate) fn effects(effects: &[Effect]) -> String {
 
 fn one_effect(effect: &Effect) -> String {
     match effect {
-        Effect::Append { id, records, release, urgent } => {
+        Effect::Append {
+            id,
+            records,
+            release,
+            urgent,
+        } => {
             let records: Vec<String> = records.iter().map(record).collect();
             let release: Vec<String> = release.iter().map(|out| outbound(out.to, &out.message)).collect();
             let pace = if *urgent { "" } else { " (lazy)" };
-            format!("append #{id}{pace} [{}] then [{}]", records.join(", "), release.join(", "))
+            format!(
+                "append #{id}{pace} [{}] then [{}]",
+                records.join(", "),
+                release.join(", ")
+            )
         }
         Effect::Send(out) => outbound(out.to, &out.message),
         Effect::Verify { job, digest, .. } => format!("verify job {job} of {}", digest.short()),
@@ -154,14 +175,26 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Block(signed) => {
             let block = &signed.block;
             let cut: Vec<String> = block.cut.iter().map(|entry| entry.height.to_string()).collect();
-            format!("block v{} s{} on {} cut {}", block.view, block.slot, block.parent.short(), cut.join("/"))
+            format!(
+                "block v{} s{} on {} cut {}",
+                block.view,
+                block.slot,
+                block.parent.short(),
+                cut.join("/")
+            )
         }
         Message::Vote(signed) => vote(&signed.vote),
         Message::Suspect { view, standing } => format!("suspect v{view} {standing}"),
         Message::Timeout(signed) => {
             let timeout = &signed.timeout;
             let high = timeout.high_qc;
-            format!("timeout v{} qc v{} s{} +{}", timeout.view, high.view, high.slot, timeout.accepted.len())
+            format!(
+                "timeout v{} qc v{} s{} +{}",
+                timeout.view,
+                high.view,
+                high.slot,
+                timeout.accepted.len()
+            )
         }
         Message::Entry(tc) => format!("tc v{}", tc.view),
         Message::HighQc(qc) => format!("qc v{} s{}", qc.at.view, qc.at.slot),
@@ -170,7 +203,9 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Lanes(_) => "lanes".into(),
         Message::FetchBlocks { digest, floor, .. } => format!("fetch block {} above s{floor}", digest.short()),
         Message::Blocks { digest, blocks } => format!("{} blocks for {}", blocks.len(), digest.short()),
-        Message::FetchBatches { lane, digest, floor, .. } => {
+        Message::FetchBatches {
+            lane, digest, floor, ..
+        } => {
             format!("fetch batch {} of lane {lane} above {floor}", digest.short())
         }
         Message::NotHeld { digest } => format!("not held {}", digest.short()),
@@ -178,6 +213,12 @@ pub(crate) fn message(message: &Message) -> String {
 }
 
 fn vote(vote: &Vote) -> String {
-    let part = |part: Option<(Slot, Digest)>| part.map_or("-".into(), |(slot, digest)| format!("s{slot} {}", digest.short()));
-    format!("vote v{} voted {} locked {}", vote.view, part(vote.voted), part(vote.locked))
+    let part =
+        |part: Option<(Slot, Digest)>| part.map_or("-".into(), |(slot, digest)| format!("s{slot} {}", digest.short()));
+    format!(
+        "vote v{} voted {} locked {}",
+        vote.view,
+        part(vote.voted),
+        part(vote.locked)
+    )
 }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use trireme_core::MemberId;
 use trireme_core::api::Input;
 use trireme_core::reply::ReplySet;
 use trireme_core::request::{BundleBuilder, BundleRef};
-use trireme_core::MemberId;
-use trireme_crypto::{context, hash, Signature};
+use trireme_crypto::{Signature, context, hash};
 
 use crate::byzantine::Habit;
 use crate::machine::payload;
@@ -19,7 +19,9 @@ impl World<'_> {
     pub(crate) fn submit(&mut self, client: usize) {
         let count = self.prng.range(1, self.plan.load.max_bundle);
         let numbers: Vec<u64> = (0..count).filter_map(|_| self.ask(client, false)).collect();
-        let Some(bytes) = self.clients[client].cut(&self.ring, &numbers) else { return };
+        let Some(bytes) = self.clients[client].cut(&self.ring, &numbers) else {
+            return;
+        };
         if self.prng.percent(self.plan.load.spread_percent) {
             for host in 0..self.hosts.len() {
                 self.send_bundle(client, host, bytes.clone(), false);
@@ -47,7 +49,9 @@ impl World<'_> {
             self.plan.load.last_wave -= 1;
             let correct: Vec<HostId> = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct).collect();
             let host = self.prng.pick(&correct);
-            let bytes = self.clients[client].cut(&self.ring, &[number]).expect("the request waits");
+            let bytes = self.clients[client]
+                .cut(&self.ring, &[number])
+                .expect("the request waits");
             self.send_bundle(client, host, bytes, true);
         } else {
             // The client's window is full: later.
@@ -60,7 +64,15 @@ impl World<'_> {
             return;
         }
         let at = self.time + 100 + self.prng.skewed(2 * self.plan.latency_us);
-        self.at(at, Event::Bundle { client, host, bytes, again });
+        self.at(
+            at,
+            Event::Bundle {
+                client,
+                host,
+                bytes,
+                again,
+            },
+        );
     }
 
     /// A client is tired of waiting.
@@ -75,17 +87,32 @@ impl World<'_> {
 
     /// A bundle reaches a replica's ingress. `again`: the client insists until there is room.
     pub(crate) fn intake(&mut self, client: usize, host: HostId, bytes: Bytes, again: bool) {
-        let Ok(bundle) = BundleRef::parse(&bytes) else { unreachable!("clients are correct") };
+        let Ok(bundle) = BundleRef::parse(&bytes) else {
+            unreachable!("clients are correct")
+        };
         let (ops, statement) = (bundle.ops(), bundle.statement(&self.ring.domain()));
-        let good = self.ring.client_signed(bundle.client(), &statement, &bundle.signature());
+        let good = self
+            .ring
+            .client_signed(bundle.client(), &statement, &bundle.signature());
         assert!(good, "clients are correct");
-        let room = self.hosts[host].replica.as_ref().is_some_and(|replica| replica.intake_bytes() >= bytes.len());
+        let room = self.hosts[host]
+            .replica
+            .as_ref()
+            .is_some_and(|replica| replica.intake_bytes() >= bytes.len());
         if room {
             self.step(host, Input::Bundle { bytes, ops });
         } else {
             self.oracle.verdict.count("bundle refused");
             if again {
-                self.at(self.time + 20_000, Event::Bundle { client, host, bytes, again });
+                self.at(
+                    self.time + 20_000,
+                    Event::Bundle {
+                        client,
+                        host,
+                        bytes,
+                        again,
+                    },
+                );
             }
         }
     }
@@ -93,7 +120,10 @@ impl World<'_> {
     /// A faulty lane owner puts a request into its lane that nobody signed.
     fn forge(&mut self, client: usize) {
         for host in 0..self.hosts.len() {
-            let forges = self.hosts[host].liar.as_ref().is_some_and(|liar| liar.is(Habit::ForgeClients));
+            let forges = self.hosts[host]
+                .liar
+                .as_ref()
+                .is_some_and(|liar| liar.is(Habit::ForgeClients));
             if !forges || self.hosts[host].gone || !self.prng.percent(30) {
                 continue;
             }
@@ -103,7 +133,13 @@ impl World<'_> {
             bundle.push(number, &payload).expect("a small request");
             let bytes = bundle.finish(|_| Signature([3; 64]), &self.ring.domain());
             self.oracle.verdict.count("forged request");
-            self.step(host, Input::Bundle { bytes: bytes.into(), ops: 1 });
+            self.step(
+                host,
+                Input::Bundle {
+                    bytes: bytes.into(),
+                    ops: 1,
+                },
+            );
         }
     }
 
@@ -113,9 +149,14 @@ impl World<'_> {
             return;
         }
         let from = self.hosts[host].member;
-        let lies = self.hosts[host].liar.as_ref().is_some_and(|liar| liar.is(Habit::FalseState));
+        let lies = self.hosts[host]
+            .liar
+            .as_ref()
+            .is_some_and(|liar| liar.is(Habit::FalseState));
         for mut set in replies {
-            let Some(client) = self.clients.iter().position(|client| client.id == set.client) else { continue };
+            let Some(client) = self.clients.iter().position(|client| client.id == set.client) else {
+                continue;
+            };
             if lies {
                 set.digest = hash(context::SEED, &set.digest.0);
             }
@@ -123,7 +164,14 @@ impl World<'_> {
                 continue;
             }
             let at = self.time + 100 + self.prng.skewed(2 * self.plan.latency_us);
-            self.at(at, Event::Reply { client, from, set: Rc::new(set) });
+            self.at(
+                at,
+                Event::Reply {
+                    client,
+                    from,
+                    set: Rc::new(set),
+                },
+            );
         }
     }
 
@@ -132,7 +180,9 @@ impl World<'_> {
         let id = self.clients[client].id;
         for (number, slot) in self.clients[client].reply(from, set) {
             self.oracle.verdict.count("request acknowledged");
-            self.oracle.history.acknowledged(&mut self.oracle.verdict, self.time, id, number, slot);
+            self.oracle
+                .history
+                .acknowledged(&mut self.oracle.verdict, self.time, id, number, slot);
         }
     }
 }

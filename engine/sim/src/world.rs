@@ -9,7 +9,7 @@ use bytes::Bytes;
 use trireme_core::api::{Input, JobId, Stored};
 use trireme_core::reply::ReplySet;
 use trireme_core::{MemberId, View};
-use trireme_crypto::{context, hash_parts, Digest};
+use trireme_crypto::{Digest, context, hash_parts};
 
 use crate::byzantine::{Habit, Liar};
 use crate::client::Client;
@@ -33,31 +33,88 @@ const SETTLE_US: u64 = 1_500_000;
 pub(crate) enum Event {
     Deliver(Frame),
     /// An append may be durable, or has waited long enough for company.
-    Flushed { host: HostId, life: u32 },
-    Timer { host: HostId, life: u32, at: u64 },
-    Idle { host: HostId, life: u32 },
-    Verified { host: HostId, life: u32, job: JobId, good: bool },
+    Flushed {
+        host: HostId,
+        life: u32,
+    },
+    Timer {
+        host: HostId,
+        life: u32,
+        at: u64,
+    },
+    Idle {
+        host: HostId,
+        life: u32,
+    },
+    Verified {
+        host: HostId,
+        life: u32,
+        job: JobId,
+        good: bool,
+    },
     /// The execution stage is done with its first piece of work.
-    Worked { host: HostId, life: u32 },
-    Serve { host: HostId, life: u32, to: MemberId, kind: Stored, digests: Vec<Digest> },
+    Worked {
+        host: HostId,
+        life: u32,
+    },
+    Serve {
+        host: HostId,
+        life: u32,
+        to: MemberId,
+        kind: Stored,
+        digests: Vec<Digest>,
+    },
     /// Two hosts try to connect.
-    Connect { a: HostId, b: HostId },
+    Connect {
+        a: HostId,
+        b: HostId,
+    },
     /// A host notices that a connection is gone.
-    Down { host: HostId, peer: HostId, link: LinkId },
+    Down {
+        host: HostId,
+        peer: HostId,
+        link: LinkId,
+    },
     /// A blocked connection times out.
-    Expire { a: HostId, b: HostId, link: LinkId },
-    Unblock { from: HostId, to: HostId },
+    Expire {
+        a: HostId,
+        b: HostId,
+        link: LinkId,
+    },
+    Unblock {
+        from: HostId,
+        to: HostId,
+    },
     Fault(Fault),
-    Restart { host: HostId },
+    Restart {
+        host: HostId,
+    },
     /// A faulty member falls silent.
-    Silence { host: HostId },
+    Silence {
+        host: HostId,
+    },
     Heal,
-    Submit { client: usize },
+    Submit {
+        client: usize,
+    },
     /// A request that is sent to one correct replica, once.
-    LastWish { client: usize },
-    Retry { client: usize },
-    Bundle { client: usize, host: HostId, bytes: Bytes, again: bool },
-    Reply { client: usize, from: MemberId, set: Rc<ReplySet> },
+    LastWish {
+        client: usize,
+    },
+    Retry {
+        client: usize,
+    },
+    Bundle {
+        client: usize,
+        host: HostId,
+        bytes: Bytes,
+        again: bool,
+    },
+    Reply {
+        client: usize,
+        from: MemberId,
+        set: Rc<ReplySet>,
+    },
     /// Looks whether all is done.
     Look,
 }
@@ -124,7 +181,9 @@ impl<'a> World<'a> {
         let mut world = Self {
             network: Network::new(&mut prng, hosts.len(), plan.latency_us, plan.weather.clone()),
             oracle: Oracle::new(ring.domain(), genesis, sizes, correct),
-            clients: (0..plan.load.clients).map(|i| Client::new(i, &ring, enough, window)).collect(),
+            clients: (0..plan.load.clients)
+                .map(|i| Client::new(i, &ring, enough, window))
+                .collect(),
             ring,
             hosts,
             plan,
@@ -148,7 +207,11 @@ impl<'a> World<'a> {
     /// Puts an event on the heap.
     pub(crate) fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
-        let entry = Entry { time: time.max(self.time), sequence: self.sequence, event };
+        let entry = Entry {
+            time: time.max(self.time),
+            sequence: self.sequence,
+            event,
+        };
         self.heap.push(Reverse(entry));
     }
 
@@ -158,7 +221,10 @@ impl<'a> World<'a> {
             let effects = self.hosts[host].come_up(0, false);
             self.perform(host, effects);
             self.after_step(host);
-            let silent = self.hosts[host].liar.as_ref().is_some_and(|liar| liar.is(Habit::Silent));
+            let silent = self.hosts[host]
+                .liar
+                .as_ref()
+                .is_some_and(|liar| liar.is(Habit::Silent));
             if silent {
                 let at = self.prng.below(self.plan.chaos_us);
                 self.at(at, Event::Silence { host });
@@ -203,7 +269,10 @@ impl<'a> World<'a> {
             self.report_stuck(if late { "22" } else { "24" });
             return true;
         }
-        self.done_at.as_ref().is_some_and(|(at, _)| self.time > at + IDLE_WATCH_US) || self.events > options.max_events
+        self.done_at
+            .as_ref()
+            .is_some_and(|(at, _)| self.time > at + IDLE_WATCH_US)
+            || self.events > options.max_events
     }
 
     fn report_stuck(&mut self, invariant: &'static str) {
@@ -211,10 +280,17 @@ impl<'a> World<'a> {
         for host in self.hosts.iter().filter(|host| host.correct) {
             if let Some(replica) = &host.replica {
                 let (view, committed, executed) = (replica.view(), replica.committed(), replica.executed());
-                text += &format!("{}: view {view} committed {committed} executed {executed}; ", host.member);
+                text += &format!(
+                    "{}: view {view} committed {committed} executed {executed}; ",
+                    host.member
+                );
             }
         }
-        let waiting: Vec<String> = self.clients.iter().map(|client| format!("{:?}", client.unanswered())).collect();
+        let waiting: Vec<String> = self
+            .clients
+            .iter()
+            .map(|client| format!("{:?}", client.unanswered()))
+            .collect();
         text += &format!("unanswered {}", waiting.join(" "));
         self.oracle.verdict.fail_cluster(self.time, invariant, text);
     }
@@ -222,20 +298,30 @@ impl<'a> World<'a> {
     /// All is answered, and all correct replicas stand at the same slot.
     pub(crate) fn look(&mut self) {
         let top = self.oracle.chain.height();
-        let level = |host: &Host| host.replica.as_ref().is_some_and(|r| r.executed() == top && host.machine.executed() == top);
+        let level = |host: &Host| {
+            host.replica
+                .as_ref()
+                .is_some_and(|r| r.executed() == top && host.machine.executed() == top)
+        };
         let answered = self.clients.iter().all(|client| client.waiting() == 0);
         let level = self.hosts.iter().filter(|host| host.correct).all(level);
         if answered && level && self.wishes_sent() {
             if self.done_at.is_none() {
                 self.done_at = Some((self.time, Vec::new()));
-                self.oracle.verdict.add("simulated ms from healing to done", self.since_healing() / 1_000);
+                self.oracle
+                    .verdict
+                    .add("simulated ms from healing to done", self.since_healing() / 1_000);
             }
         } else {
             self.done_at = None;
             self.help_laggards(answered && self.wishes_sent());
         }
         // A view change that was under way may end first.
-        if let Some((_, views)) = self.done_at.as_mut().filter(|(at, views)| views.is_empty() && self.time > at + SETTLE_US) {
+        if let Some((_, views)) = self
+            .done_at
+            .as_mut()
+            .filter(|(at, views)| views.is_empty() && self.time > at + SETTLE_US)
+        {
             *views = self.hosts.iter().map(|host| host.view).collect();
         }
         self.at(self.time + 20_000, Event::Look);
@@ -287,7 +373,9 @@ impl<'a> World<'a> {
                     self.oracle.history.state_vote(scene, &mut self.oracle.verdict, &state);
                 }
                 let quiet = liars || views.get(host).is_none_or(|view| *view == self.hosts[host].view);
-                self.oracle.verdict.check(quiet, scene, "idle", || "changes the view with nothing to do".into());
+                self.oracle
+                    .verdict
+                    .check(quiet, scene, "idle", || "changes the view with nothing to do".into());
             }
         }
         for host in self.hosts.iter().filter(|host| host.correct) {
@@ -302,7 +390,10 @@ impl<'a> World<'a> {
 
     /// Where and when something shows.
     pub(crate) fn scene(&self, host: HostId) -> Scene {
-        Scene { time_us: self.time, member: self.hosts[host].member }
+        Scene {
+            time_us: self.time,
+            member: self.hosts[host].member,
+        }
     }
 
     /// Writes a line of the trace.
@@ -344,10 +435,14 @@ impl<'a> World<'a> {
     /// What a step may have changed: the view, the committed slot, the next timer.
     pub(crate) fn after_step(&mut self, host: HostId) {
         let scene = self.scene(host);
-        let Some(replica) = &self.hosts[host].replica else { return };
+        let Some(replica) = &self.hosts[host].replica else {
+            return;
+        };
         let (view, before) = (replica.view(), self.hosts[host].view);
         if self.hosts[host].correct {
-            self.oracle.verdict.check(view >= before, scene, "7", || format!("view goes back from {before} to {view}"));
+            self.oracle.verdict.check(view >= before, scene, "7", || {
+                format!("view goes back from {before} to {view}")
+            });
             for slot in self.hosts[host].committed + 1..=replica.committed() {
                 let digest = replica.committed_digest(slot).expect("a committed slot has a digest");
                 self.oracle.committed(scene, slot, digest);
@@ -361,7 +456,9 @@ impl<'a> World<'a> {
 
     /// Sees to it that a timer event comes when the replica wants to be woken.
     fn arm(&mut self, host: HostId) {
-        let Some(at) = self.hosts[host].wake_at(self.time + 1) else { return };
+        let Some(at) = self.hosts[host].wake_at(self.time + 1) else {
+            return;
+        };
         if self.hosts[host].timer_at.is_none_or(|due| at < due) {
             self.hosts[host].timer_at = Some(at);
             let life = self.hosts[host].life;
@@ -398,7 +495,13 @@ impl<'a> World<'a> {
             }
             Event::Verified { host, job, good, .. } => self.step(host, Input::Verified { job, good }),
             Event::Worked { host, .. } => self.worked(host),
-            Event::Serve { host, to, kind, digests, .. } => self.serve(host, to, kind, &digests),
+            Event::Serve {
+                host,
+                to,
+                kind,
+                digests,
+                ..
+            } => self.serve(host, to, kind, &digests),
             Event::Connect { a, b } => self.connect(a, b),
             Event::Down { host, peer, link } => self.down(host, peer, link),
             Event::Expire { a, b, link } => self.expire(a, b, link),
@@ -410,7 +513,12 @@ impl<'a> World<'a> {
             Event::Submit { client } => self.submit(client),
             Event::LastWish { client } => self.last_wish(client),
             Event::Retry { client } => self.retry(client),
-            Event::Bundle { client, host, bytes, again } => self.intake(client, host, bytes, again),
+            Event::Bundle {
+                client,
+                host,
+                bytes,
+                again,
+            } => self.intake(client, host, bytes, again),
             Event::Reply { client, from, set } => self.reply(client, from, &set),
             Event::Look => self.look(),
         }
@@ -445,9 +553,13 @@ fn build_hosts(prng: &mut Prng, plan: &Plan, ring: &Arc<Ring>, genesis: Digest, 
         let keys = ring.member(MemberId::try_from(member).expect("few members"));
         let liar = match &plan.roles[member] {
             Role::Correct => None,
-            Role::Byzantine { habits, .. } => {
-                Some(Liar::new(keys.clone(), plan.params.clone(), genesis, habits.clone(), prng))
-            }
+            Role::Byzantine { habits, .. } => Some(Liar::new(
+                keys.clone(),
+                plan.params.clone(),
+                genesis,
+                habits.clone(),
+                prng,
+            )),
         };
         Host::new(Parts {
             hosts: count,
@@ -456,7 +568,11 @@ fn build_hosts(prng: &mut Prng, plan: &Plan, ring: &Arc<Ring>, genesis: Digest, 
             params: plan.params.clone(),
             keys,
             genesis,
-            clock: Clock::new(prng.below(1 << 40), prng.below(plan.drift_ppm + 1), prng.below(plan.wall_spread_us + 1)),
+            clock: Clock::new(
+                prng.below(1 << 40),
+                prng.below(plan.drift_ppm + 1),
+                prng.below(plan.wall_spread_us + 1),
+            ),
             pace: plan.disk.clone(),
             bugs: options.bugs.clone(),
         })
@@ -470,5 +586,8 @@ fn keys_member(keys: &crate::keys::MemberKeys) -> MemberId {
 
 /// What is left of the weather once the network has healed.
 pub(crate) fn calm(weather: &Weather) -> Weather {
-    Weather { jitter_us: weather.jitter_us, ..Weather::default() }
+    Weather {
+        jitter_us: weather.jitter_us,
+        ..Weather::default()
+    }
 }

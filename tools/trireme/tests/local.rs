@@ -221,7 +221,8 @@ fn start_long(json: &Path) -> Child {
             return child;
         }
     }
-    panic!("no load: {}", seen.join("\n"));
+    let ended = child.wait();
+    panic!("no load, {ended:?}: {}", seen.join("\n"));
 }
 
 fn send(signal: &str, pid: u32) {

@@ -1,5 +1,5 @@
 //! A laboratory for scripted histories: one real replica, and everybody else played by the test, which holds all keys.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,7 +47,10 @@ impl Keys for TestKeys {
 }
 
 pub fn domain() -> Domain {
-    Domain { cluster_id: hash_parts(context::CLUSTER, &[b"lab"]), epoch: 0 }
+    Domain {
+        cluster_id: hash_parts(context::CLUSTER, &[b"lab"]),
+        epoch: 0,
+    }
 }
 
 pub fn genesis() -> Digest {
@@ -69,12 +72,18 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(n: u16, f: u16) -> Self {
-        Self { params: Params::new(n, f) }
+        Self {
+            params: Params::new(n, f),
+        }
     }
 
     /// An empty block, signed by the leader of its view. `salt` tells blocks of one place apart.
     pub fn block(&self, view: View, parent: (Slot, Digest), salt: u64, justify: Justify) -> (Digest, SignedBlock) {
-        let empty = CutEntry { height: 0, digest: Digest::ZERO, certificate: None };
+        let empty = CutEntry {
+            height: 0,
+            digest: Digest::ZERO,
+            certificate: None,
+        };
         let slot = parent.0 + 1;
         let block = Block {
             view,
@@ -109,10 +118,21 @@ impl Lab {
     pub fn qc(&self, view: View, at: (Slot, Digest), members: &[MemberId]) -> Qc {
         let vote = |member: &MemberId| {
             let signature = self.vote(*member, view, Some(at), None).signature;
-            QcVote { member: *member, locked: None, signature }
+            QcVote {
+                member: *member,
+                locked: None,
+                signature,
+            }
         };
         let votes = members.iter().map(vote).collect();
-        Qc { at: QcRef { view, slot: at.0, digest: at.1 }, votes }
+        Qc {
+            at: QcRef {
+                view,
+                slot: at.0,
+                digest: at.1,
+            },
+            votes,
+        }
     }
 
     pub fn no_qc(&self) -> Qc {
@@ -127,21 +147,40 @@ impl Lab {
         accepted: &[Accepted],
         entry: Entry,
     ) -> SignedTimeout {
-        let timeout = Timeout { view, high_qc: high_qc.at, accepted: accepted.to_vec() };
+        let timeout = Timeout {
+            view,
+            high_qc: high_qc.at,
+            accepted: accepted.to_vec(),
+        };
         let signature = sign(member, &timeout.statement(&domain()));
-        SignedTimeout { member, timeout, signature, high_qc: high_qc.clone(), entry }
+        SignedTimeout {
+            member,
+            timeout,
+            signature,
+            high_qc: high_qc.clone(),
+            entry,
+        }
     }
 
     /// The certificate of these Timeouts, members ascending.
     pub fn tc(&self, timeouts: &[SignedTimeout]) -> Tc {
-        let high_qc = timeouts.iter().map(|t| &t.high_qc).max_by_key(|qc| qc.at.rank()).expect("some").clone();
+        let high_qc = timeouts
+            .iter()
+            .map(|t| &t.high_qc)
+            .max_by_key(|qc| qc.at.rank())
+            .expect("some")
+            .clone();
         let entry = |t: &SignedTimeout| TcEntry {
             member: t.member,
             high_qc: t.timeout.high_qc,
             accepted: t.timeout.accepted.clone(),
             signature: t.signature,
         };
-        Tc { view: timeouts[0].timeout.view, timeouts: timeouts.iter().map(entry).collect(), high_qc }
+        Tc {
+            view: timeouts[0].timeout.view,
+            timeouts: timeouts.iter().map(entry).collect(),
+            high_qc,
+        }
     }
 
     /// A certificate of members that have nothing to report.
@@ -174,7 +213,10 @@ impl Lab {
 }
 
 fn now(time: u64) -> Now {
-    Now { tick: Tick(1_000_000 + time), wall_us: WALL + 1_000_000 + time }
+    Now {
+        tick: Tick(1_000_000 + time),
+        wall_us: WALL + 1_000_000 + time,
+    }
 }
 
 /// How fast a replica's disk is.
@@ -204,7 +246,11 @@ pub struct Actor {
 impl Actor {
     /// A message on a member's channel; refused if the gate refuses it.
     pub fn hear(&mut self, from: MemberId, message: Message) -> Result<(), Reject> {
-        let envelope = Envelope { epoch: 0, view: self.replica.view(), message };
+        let envelope = Envelope {
+            epoch: 0,
+            view: self.replica.view(),
+            message,
+        };
         let checked = check(&self.context, from, envelope)?;
         self.step(Input::Message(checked));
         Ok(())
@@ -212,7 +258,8 @@ impl Actor {
 
     pub fn hear_block(&mut self, block: &SignedBlock) {
         let from = leader(block.block.view, usize::from(self.context.params.n));
-        self.hear(from, Message::Block(Box::new(block.clone()))).expect("a valid block");
+        self.hear(from, Message::Block(Box::new(block.clone())))
+            .expect("a valid block");
     }
 
     pub fn hear_vote(&mut self, from: MemberId, vote: SignedVote) {
@@ -220,11 +267,13 @@ impl Actor {
     }
 
     pub fn hear_tc(&mut self, from: MemberId, tc: &Tc) {
-        self.hear(from, Message::Entry(Box::new(tc.clone()))).expect("a valid certificate");
+        self.hear(from, Message::Entry(Box::new(tc.clone())))
+            .expect("a valid certificate");
     }
 
     pub fn hear_qc(&mut self, from: MemberId, qc: &Qc) {
-        self.hear(from, Message::HighQc(Box::new(qc.clone()))).expect("a valid certificate");
+        self.hear(from, Message::HighQc(Box::new(qc.clone())))
+            .expect("a valid certificate");
     }
 
     pub fn step(&mut self, input: Input) {
@@ -258,13 +307,18 @@ impl Actor {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Append { id, records, release, .. } => {
+                Effect::Append {
+                    id, records, release, ..
+                } => {
                     self.records.extend(records);
                     self.unwritten.push_back((id, release));
                 }
                 Effect::Send(outbound) => self.sent.push(outbound),
                 Effect::Verify { job, .. } => self.step(Input::Verified { job, good: true }),
-                Effect::Execute(execution) => self.step(Input::Executed { slot: execution.slot, state: None }),
+                Effect::Execute(execution) => self.step(Input::Executed {
+                    slot: execution.slot,
+                    state: None,
+                }),
                 Effect::Evidence(evidence) => self.evidence.push(*evidence),
                 Effect::Alarm(_) => self.alarms += 1,
                 Effect::StateRoot { .. } | Effect::Serve { .. } | Effect::Disconnect { .. } => {}
@@ -286,7 +340,9 @@ impl Actor {
 
     /// Whether a vote for this block left.
     pub fn voted_for(&self, digest: &Digest) -> bool {
-        self.votes().iter().any(|vote| vote.voted.is_some_and(|(_, d)| d == *digest))
+        self.votes()
+            .iter()
+            .any(|vote| vote.voted.is_some_and(|(_, d)| d == *digest))
     }
 
     /// The Timeout that left for a view.
@@ -308,8 +364,8 @@ impl Actor {
 
     /// Whether a record of this acceptance exists.
     pub fn accepted(&self, digest: &Digest) -> bool {
-        self.records.iter().any(
-            |record| matches!(record, Record::Vote(VoteRecord::Accept(b)) if b.block.digest(&domain()) == *digest),
-        )
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::Vote(VoteRecord::Accept(b)) if b.block.digest(&domain()) == *digest))
     }
 }

@@ -6,7 +6,7 @@ use trireme_core::message::{
 };
 use trireme_core::types::Keys;
 use trireme_core::{MemberId, View};
-use trireme_crypto::{context, hash, Digest, Signature};
+use trireme_crypto::{Digest, Signature, context, hash};
 
 use super::{Habit, Liar};
 use crate::oracle::safe_tip;
@@ -18,16 +18,25 @@ impl Liar {
             Message::Block(signed) => vec![self.bend_block(to, signed)],
             Message::Batch(batch) if batch.head.header.lane == self.keys.me() => self.bend_batch(to, batch),
             Message::Batch(batch) if self.is(Habit::NotHeld) && self.prng.percent(50) => {
-                vec![Message::NotHeld { digest: batch.head.header.digest(&self.keys.domain()) }]
+                vec![Message::NotHeld {
+                    digest: batch.head.header.digest(&self.keys.domain()),
+                }]
             }
             Message::Blocks { digest, .. } if self.is(Habit::NotHeld) => {
-                if self.prng.percent(50) { Vec::new() } else { vec![Message::NotHeld { digest: *digest }] }
+                if self.prng.percent(50) {
+                    Vec::new()
+                } else {
+                    vec![Message::NotHeld { digest: *digest }]
+                }
             }
             Message::Vote(signed) => self.bend_vote(to, signed),
             Message::Timeout(signed) if signed.member == self.keys.me() => vec![self.bend_timeout(signed)],
             Message::Ack(signed) => vec![self.bend_ack(signed)],
             Message::StateVote(signed) if self.is(Habit::FalseState) => {
-                let vote = StateVote { state_root: hash(context::SEED, &signed.vote.state_root.0), ..signed.vote.clone() };
+                let vote = StateVote {
+                    state_root: hash(context::SEED, &signed.vote.state_root.0),
+                    ..signed.vote.clone()
+                };
                 let signature = self.keys.sign(&vote.statement(&self.keys.domain()));
                 vec![Message::StateVote(SignedStateVote { vote, signature })]
             }
@@ -42,10 +51,11 @@ impl Liar {
 
     /// The other half gets a second chain: each block on the second version of its parent.
     fn bend_block(&mut self, to: MemberId, signed: &SignedBlock) -> Message {
-        if self.is(Habit::CherryPick) && self.prng.percent(50) {
-            if let Some(message) = self.first_block_that_suits(&signed.block) {
-                return message;
-            }
+        if self.is(Habit::CherryPick)
+            && self.prng.percent(50)
+            && let Some(message) = self.first_block_that_suits(&signed.block)
+        {
+            return message;
         }
         if !self.is(Habit::EquivocateBlocks) || !self.in_other_half(to) {
             return Message::Block(Box::new(signed.clone()));
@@ -81,20 +91,35 @@ impl Liar {
             accepted: t.timeout.accepted,
             signature: t.signature,
         };
-        let tc = Tc { view: tc.view, timeouts: known.into_iter().map(entry).collect(), high_qc };
+        let tc = Tc {
+            view: tc.view,
+            timeouts: known.into_iter().map(entry).collect(),
+            high_qc,
+        };
         let justify = Justify::Tc(Box::new(tc));
         let (view, slot, digest) = safe_tip(self.sizes, &justify)?;
         let parent = self.memory.blocks.get(&(view, slot, digest))?;
         let mut cut = parent.cut.clone();
         cut.iter_mut().for_each(|entry| entry.certificate = None);
         let timestamp = block.timestamp.max(parent.timestamp + 1);
-        let other = Block { view: block.view, slot: slot + 1, parent: digest, cut, timestamp, handoff: None, justify };
+        let other = Block {
+            view: block.view,
+            slot: slot + 1,
+            parent: digest,
+            cut,
+            timestamp,
+            handoff: None,
+            justify,
+        };
         Some(self.sign_block(other))
     }
 
     fn sign_batch(&self, header: BatchHeader, batch: &Batch) -> Message {
         let signature = self.keys.sign(&header.digest(&self.keys.domain()));
-        Message::Batch(Batch { head: SignedHeader { header, signature }, body: batch.body.clone() })
+        Message::Batch(Batch {
+            head: SignedHeader { header, signature },
+            body: batch.body.clone(),
+        })
     }
 
     fn bend_batch(&mut self, to: MemberId, batch: &Batch) -> Vec<Message> {
@@ -133,8 +158,18 @@ impl Liar {
         }
         let mut vote = signed.vote.clone();
         if let Some((slot, digest)) = vote.voted {
-            let second = self.memory.second.get(&digest).copied().filter(|_| self.in_other_half(to));
-            let others: Vec<Digest> = self.memory.at(vote.view, slot).into_iter().filter(|d| *d != digest).collect();
+            let second = self
+                .memory
+                .second
+                .get(&digest)
+                .copied()
+                .filter(|_| self.in_other_half(to));
+            let others: Vec<Digest> = self
+                .memory
+                .at(vote.view, slot)
+                .into_iter()
+                .filter(|d| *d != digest)
+                .collect();
             if let Some(second) = second {
                 vote.voted = Some((slot, second));
             } else if self.is(Habit::DoubleVote) && self.in_other_half(to) {
@@ -143,8 +178,14 @@ impl Liar {
             }
         }
         if self.is(Habit::FalseLocks) {
-            let newest = self.memory.blocks.range(..=(vote.view, u64::MAX, Digest::ZERO)).next_back();
-            vote.locked = newest.filter(|((view, _, _), _)| *view == vote.view).map(|((_, s, d), _)| (*s, *d));
+            let newest = self
+                .memory
+                .blocks
+                .range(..=(vote.view, u64::MAX, Digest::ZERO))
+                .next_back();
+            vote.locked = newest
+                .filter(|((view, _, _), _)| *view == vote.view)
+                .map(|((_, s, d), _)| (*s, *d));
         }
         if vote.voted.is_none() && vote.locked.is_none() {
             return Vec::new();
@@ -160,12 +201,22 @@ impl Liar {
         }
         let (_, slot, digest) = blocks[self.prng.index(blocks.len())];
         let locked = self.prng.percent(30).then_some((slot, digest));
-        Some(self.sign_vote(Vote { view, voted: Some((slot, digest)), locked }))
+        Some(self.sign_vote(Vote {
+            view,
+            voted: Some((slot, digest)),
+            locked,
+        }))
     }
 
     fn sign_timeout(&self, timeout: Timeout, high_qc: Qc, entry: Entry) -> Message {
         let signature = self.keys.sign(&timeout.statement(&self.keys.domain()));
-        Message::Timeout(Box::new(SignedTimeout { member: self.keys.me(), timeout, signature, high_qc, entry }))
+        Message::Timeout(Box::new(SignedTimeout {
+            member: self.keys.me(),
+            timeout,
+            signature,
+            high_qc,
+            entry,
+        }))
     }
 
     fn bend_timeout(&mut self, signed: &SignedTimeout) -> Message {
@@ -178,8 +229,15 @@ impl Liar {
         }
         if self.is(Habit::InventReports) {
             let floor = timeout.high_qc.rank();
-            let known = self.memory.blocks.keys().filter(|b| b.0 <= timeout.view && (b.0, b.1) > floor);
-            let mut lie: Vec<_> = known.copied().filter(|b| self.prng.percent(80) || timeout.accepted.contains(b)).collect();
+            let known = self
+                .memory
+                .blocks
+                .keys()
+                .filter(|b| b.0 <= timeout.view && (b.0, b.1) > floor);
+            let mut lie: Vec<_> = known
+                .copied()
+                .filter(|b| self.prng.percent(80) || timeout.accepted.contains(b))
+                .collect();
             lie.truncate(self.params.list_max());
             timeout.accepted = lie;
         }
@@ -189,7 +247,11 @@ impl Liar {
     /// Leaves the view that it entered last.
     pub(super) fn leave_at_once(&mut self) -> Option<Message> {
         let tc = self.memory.entry.clone()?;
-        let timeout = Timeout { view: tc.view + 1, high_qc: tc.high_qc.at, accepted: Vec::new() };
+        let timeout = Timeout {
+            view: tc.view + 1,
+            high_qc: tc.high_qc.at,
+            accepted: Vec::new(),
+        };
         let high_qc = tc.high_qc.clone();
         Some(self.sign_timeout(timeout, high_qc, Entry::Tc(Box::new(tc))))
     }
@@ -198,9 +260,18 @@ impl Liar {
     pub(super) fn timeout_from_the_future(&mut self) -> Option<Message> {
         let newest = self.memory.newest_qc.clone()?;
         let me = self.keys.me();
-        let own: Vec<_> = self.memory.timeouts.iter().filter(|((_, member), _)| *member == me).collect();
+        let own: Vec<_> = self
+            .memory
+            .timeouts
+            .iter()
+            .filter(|((_, member), _)| *member == me)
+            .collect();
         let old = own.get(self.prng.index(own.len().max(1)))?.1;
-        let timeout = Timeout { view: old.timeout.view, high_qc: newest.at, accepted: Vec::new() };
+        let timeout = Timeout {
+            view: old.timeout.view,
+            high_qc: newest.at,
+            accepted: Vec::new(),
+        };
         let entry = old.entry.clone();
         Some(self.sign_timeout(timeout, newest, entry))
     }
@@ -208,7 +279,12 @@ impl Liar {
     fn bend_ack(&mut self, signed: &SignedAck) -> Message {
         let mut ack = signed.ack.clone();
         if self.is(Habit::EmptyAcks) {
-            ack = Ack { stored: true, verified: true, witnessed: true, ..ack };
+            ack = Ack {
+                stored: true,
+                verified: true,
+                witnessed: true,
+                ..ack
+            };
         }
         let mut signature = self.keys.sign(&ack.statement(&self.keys.domain()));
         if self.is(Habit::BadSignatures) && self.prng.percent(50) {

@@ -31,14 +31,13 @@ impl Memory {
             Message::Block(block) => self.keep_block(keys, block),
             Message::Blocks { blocks, .. } => blocks.iter().for_each(|block| self.keep_block(keys, block)),
             Message::Timeout(timeout) => {
-                self.timeouts.insert((timeout.timeout.view, timeout.member), (**timeout).clone());
+                self.timeouts
+                    .insert((timeout.timeout.view, timeout.member), (**timeout).clone());
                 self.keep_qc(&timeout.high_qc);
                 trim(&mut self.timeouts);
             }
-            Message::Entry(tc) => {
-                if self.entry.as_ref().is_none_or(|known| known.view < tc.view) {
-                    self.entry = Some((**tc).clone());
-                }
+            Message::Entry(tc) if self.entry.as_ref().is_none_or(|known| known.view < tc.view) => {
+                self.entry = Some((**tc).clone());
             }
             Message::HighQc(qc) => self.keep_qc(qc),
             Message::Batch(_) => return,
@@ -53,7 +52,9 @@ impl Memory {
     fn keep_block(&mut self, keys: &MemberKeys, signed: &SignedBlock) {
         let block = &signed.block;
         let digest = block.digest(&keys.domain());
-        self.blocks.entry((block.view, block.slot, digest)).or_insert_with(|| block.clone());
+        self.blocks
+            .entry((block.view, block.slot, digest))
+            .or_insert_with(|| block.clone());
         trim(&mut self.blocks);
     }
 
@@ -72,7 +73,10 @@ impl Memory {
     pub(super) fn at(&self, view: View, slot: Slot) -> Vec<Digest> {
         let from = (view, slot, Digest::ZERO);
         let to = (view, slot, Digest([255; 32]));
-        self.blocks.range(from..=to).map(|((_, _, digest), _)| *digest).collect()
+        self.blocks
+            .range(from..=to)
+            .map(|((_, _, digest), _)| *digest)
+            .collect()
     }
 }
 

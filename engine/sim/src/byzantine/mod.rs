@@ -112,7 +112,16 @@ impl Liar {
         let mut prng = prng.fork();
         let sizes = Sizes::new(usize::from(params.n), usize::from(params.f));
         let other_half = u128::from(prng.next());
-        Self { keys, params, sizes, genesis, habits, other_half, prng, memory: Memory::default() }
+        Self {
+            keys,
+            params,
+            sizes,
+            genesis,
+            habits,
+            other_half,
+            prng,
+            memory: Memory::default(),
+        }
     }
 
     /// Whether it has a habit.

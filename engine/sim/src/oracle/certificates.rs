@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use trireme_core::message::{Ac, Block, Justify, Qc, Tc};
 use trireme_core::MemberId;
+use trireme_core::message::{Ac, Block, Justify, Qc, Tc};
 use trireme_crypto::Digest;
 
 use super::chain::safe_tip;
@@ -17,11 +17,19 @@ impl Oracle {
         }
         let members: BTreeSet<MemberId> = qc.votes.iter().map(|vote| vote.member).collect();
         let full = members.len() >= self.sizes.quorum && members.iter().all(|m| usize::from(*m) < self.sizes.n);
-        self.verdict.check(full, scene, "4", || format!("a Qc of slot {} with the voters {members:?}", qc.at.slot));
+        self.verdict.check(full, scene, "4", || {
+            format!("a Qc of slot {} with the voters {members:?}", qc.at.slot)
+        });
         let voters = self.chain.voters(qc.at.view, qc.at.slot, qc.at.digest);
-        let invented: Vec<_> = members.iter().filter(|m| self.is_correct(**m) && voters & (1 << **m) == 0).collect();
+        let invented: Vec<_> = members
+            .iter()
+            .filter(|m| self.is_correct(**m) && voters & (1 << **m) == 0)
+            .collect();
         self.verdict.check(invented.is_empty(), scene, "4", || {
-            format!("a Qc of slot {} {} counts {invented:?}, who never voted for it", qc.at.slot, qc.at.digest)
+            format!(
+                "a Qc of slot {} {} counts {invented:?}, who never voted for it",
+                qc.at.slot, qc.at.digest
+            )
         });
     }
 
@@ -36,7 +44,10 @@ impl Oracle {
                 let said = self.statements.timeout(entry.member, tc.view);
                 let same = said.is_some_and(|t| t.high_qc == entry.high_qc && t.accepted == entry.accepted);
                 self.verdict.check(same, scene, "9", || {
-                    format!("a Tc of view {} with a Timeout that {} never sent", tc.view, entry.member)
+                    format!(
+                        "a Tc of view {} with a Timeout that {} never sent",
+                        tc.view, entry.member
+                    )
                 });
             }
         }
@@ -55,7 +66,10 @@ impl Oracle {
         for (lane, (entry, (height, tip))) in block.cut.iter().zip(parent_cut).enumerate() {
             let unchanged = entry.height == height && entry.digest == tip;
             self.verdict.check(unchanged || entry.height > height, scene, "1", || {
-                format!("accepts slot {} where lane {lane} goes back from {height} to {}", block.slot, entry.height)
+                format!(
+                    "accepts slot {} where lane {lane} goes back from {height} to {}",
+                    block.slot, entry.height
+                )
             });
             if let Some(certificate) = &entry.certificate {
                 self.judge_ac(scene, certificate);
@@ -71,9 +85,15 @@ impl Oracle {
     /// A first block stands on the safe tip of its justification, recomputed here (invariant 9).
     fn judge_justify(&mut self, scene: Scene, digest: Digest, block: &Block) {
         let Justify::Tc(tc) = &block.justify else {
-            let same_view = self.chain.get(&block.parent).is_some_and(|parent| parent.view == block.view);
+            let same_view = self
+                .chain
+                .get(&block.parent)
+                .is_some_and(|parent| parent.view == block.view);
             self.verdict.check(same_view, scene, "9", || {
-                format!("accepts {digest}, a first block of view {} without a justification", block.view)
+                format!(
+                    "accepts {digest}, a first block of view {} without a justification",
+                    block.view
+                )
             });
             return;
         };
@@ -81,9 +101,14 @@ impl Oracle {
         self.verdict.check(tc.view + 1 == block.view, scene, "9", || {
             format!("accepts {digest} of view {} on a Tc of view {}", block.view, tc.view)
         });
-        let Some(tip) = safe_tip(self.sizes, &block.justify) else { return };
+        let Some(tip) = safe_tip(self.sizes, &block.justify) else {
+            return;
+        };
         self.verdict.check(tip.2 == block.parent, scene, "9", || {
-            format!("accepts {digest} of view {} on {}, the safe tip is {}", block.view, block.parent, tip.2)
+            format!(
+                "accepts {digest} of view {} on {}, the safe tip is {}",
+                block.view, block.parent, tip.2
+            )
         });
         if (tip.0, tip.1) > tc.high_qc.at.rank() {
             self.verdict.count("safe tip above the Qc");
@@ -101,7 +126,10 @@ impl Oracle {
         for member in correct {
             let acked = self.statements.acked(member, ac.lane, ac.height) == Some(ac.digest);
             self.verdict.check(acked, scene, "16", || {
-                format!("a certificate of lane {} height {} counts {member}, who did not ack it", ac.lane, ac.height)
+                format!(
+                    "a certificate of lane {} height {} counts {member}, who did not ack it",
+                    ac.lane, ac.height
+                )
             });
         }
     }

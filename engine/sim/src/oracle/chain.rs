@@ -150,7 +150,10 @@ impl Chain {
                 }
                 return;
             };
-            if block.view != view || block.slot == 0 || (block.voted & voted == voted && block.locked & locked == locked) {
+            if block.view != view
+                || block.slot == 0
+                || (block.voted & voted == voted && block.locked & locked == locked)
+            {
                 return;
             }
             block.voted |= voted;
@@ -169,8 +172,11 @@ impl Chain {
     fn could_commit(&mut self, scene: Scene, verdict: &mut Verdict, digest: Digest) {
         let (view, slot) = (self.blocks[&digest].view, self.blocks[&digest].slot);
         for (other_slot, other) in self.committable.values() {
-            let (high, low, low_slot) =
-                if slot > *other_slot { (digest, *other, *other_slot) } else { (*other, digest, slot) };
+            let (high, low, low_slot) = if slot > *other_slot {
+                (digest, *other, *other_slot)
+            } else {
+                (*other, digest, slot)
+            };
             let on_way = self.ancestor(high, low_slot);
             verdict.check(on_way == Some(low), scene, "1", || {
                 format!("two branches could commit: slot {slot} {digest} and slot {other_slot} {other}")
@@ -203,12 +209,17 @@ impl Chain {
         let view = block.view;
         if let Some((old_view, (slot, old))) = self.committable.range(..view).next_back() {
             verdict.check(self.ancestor(digest, *slot) == Some(*old), scene, "8", || {
-                format!("accepts {digest} of view {view} beside {old} of view {old_view} slot {slot}, which could commit")
+                format!(
+                    "accepts {digest} of view {view} beside {old} of view {old_view} slot {slot}, which could commit"
+                )
             });
         }
         let parent_slot = self.blocks.get(&block.parent).map(|p| p.slot);
         verdict.check(parent_slot == block.slot.checked_sub(1), scene, "1", || {
-            format!("accepts {digest} of slot {} on a parent of slot {parent_slot:?}", block.slot)
+            format!(
+                "accepts {digest} of slot {} on a parent of slot {parent_slot:?}",
+                block.slot
+            )
         });
         self.accepted.entry(view).or_default().insert(digest);
     }
@@ -216,11 +227,18 @@ impl Chain {
     /// A correct replica committed a block (invariants 1 and 4).
     pub(crate) fn committed(&mut self, scene: Scene, verdict: &mut Verdict, slot: Slot, digest: Digest) {
         if let Some(known) = self.canonical(slot) {
-            verdict.check(known == digest, scene, "1", || format!("slot {slot}: commits {digest}, others {known}"));
+            verdict.check(known == digest, scene, "1", || {
+                format!("slot {slot}: commits {digest}, others {known}")
+            });
             return;
         }
-        let backed = self.blocks.get(&digest).is_some_and(|block| block.committable && block.slot == slot);
-        verdict.check(backed, scene, "4", || format!("slot {slot}: commits {digest} without the votes for it"));
+        let backed = self
+            .blocks
+            .get(&digest)
+            .is_some_and(|block| block.committable && block.slot == slot);
+        verdict.check(backed, scene, "4", || {
+            format!("slot {slot}: commits {digest} without the votes for it")
+        });
         let mut fresh = Vec::new();
         let mut at = digest;
         while let Some(block) = self.blocks.get(&at) {
@@ -231,7 +249,9 @@ impl Chain {
             at = block.parent;
         }
         let joins = self.canonical.last() == Some(&at);
-        verdict.check(joins, scene, "1", || format!("slot {slot}: {digest} does not extend the committed chain"));
+        verdict.check(joins, scene, "1", || {
+            format!("slot {slot}: {digest} does not extend the committed chain")
+        });
         if joins {
             self.canonical.extend(fresh.into_iter().rev());
         }
@@ -241,7 +261,11 @@ impl Chain {
 /// The safe tip of a timeout certificate by R-SAFETIP, computed from the text of the rule.
 pub(crate) fn safe_tip(sizes: Sizes, justify: &Justify) -> Option<(View, Slot, Digest)> {
     let Justify::Tc(tc) = justify else { return None };
-    let top = tc.timeouts.iter().map(|t| (t.high_qc.view, t.high_qc.slot, t.high_qc.digest)).max()?;
+    let top = tc
+        .timeouts
+        .iter()
+        .map(|t| (t.high_qc.view, t.high_qc.slot, t.high_qc.digest))
+        .max()?;
     let mut reporters: BTreeMap<(View, Slot, Digest), BTreeSet<MemberId>> = BTreeMap::new();
     for entry in &tc.timeouts {
         let own = (entry.high_qc.view, entry.high_qc.slot, entry.high_qc.digest);
@@ -254,6 +278,13 @@ pub(crate) fn safe_tip(sizes: Sizes, justify: &Justify) -> Option<(View, Slot, D
         }
     }
     // Highest view, then highest slot, then lowest digest.
-    let marked = reporters.into_iter().filter(|(_, who)| who.len() >= sizes.tau).map(|(block, _)| block);
-    Some(marked.max_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.cmp(&a.2))).unwrap_or(top))
+    let marked = reporters
+        .into_iter()
+        .filter(|(_, who)| who.len() >= sizes.tau)
+        .map(|(block, _)| block);
+    Some(
+        marked
+            .max_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.cmp(&a.2)))
+            .unwrap_or(top),
+    )
 }

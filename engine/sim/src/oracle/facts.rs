@@ -33,7 +33,8 @@ impl Facts {
                 self.batches.insert(batch.head.header.digest(domain));
             }
             Record::Vote(VoteRecord::Accept(block)) => {
-                self.accepted.insert(block.block.digest(domain), (block.block.view, block.block.slot));
+                self.accepted
+                    .insert(block.block.digest(domain), (block.block.view, block.block.slot));
             }
             Record::Vote(VoteRecord::HighQc(qc)) => {
                 self.certificates.insert(qc.at);

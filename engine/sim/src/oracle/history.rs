@@ -6,7 +6,7 @@ use trireme_core::api::Execution;
 use trireme_core::message::{BatchHeader, StateVote};
 use trireme_core::types::{ClientId, Height};
 use trireme_core::{MemberId, Slot};
-use trireme_crypto::{context, hash, Digest, Domain, Signature};
+use trireme_crypto::{Digest, Domain, Signature, context, hash};
 
 use super::chain::Chain;
 use super::{Scene, Verdict};
@@ -67,7 +67,9 @@ impl History {
 
     pub(super) fn saw_header(&mut self, domain: &Domain, header: &BatchHeader) {
         let digest = header.digest(domain);
-        self.headers.entry(digest).or_insert((header.parent_height, header.parent));
+        self.headers
+            .entry(digest)
+            .or_insert((header.parent_height, header.parent));
     }
 
     /// A replica starts from nothing, again.
@@ -76,23 +78,41 @@ impl History {
     }
 
     /// A correct replica hands a slot to execution. Returns whether it is the first one.
-    pub(crate) fn ordered(&mut self, scene: Scene, verdict: &mut Verdict, chain: &Chain, execution: &Execution) -> bool {
+    pub(crate) fn ordered(
+        &mut self,
+        scene: Scene,
+        verdict: &mut Verdict,
+        chain: &Chain,
+        execution: &Execution,
+    ) -> bool {
         let at = &mut self.ordered[usize::from(scene.member)];
-        verdict.check(execution.slot == *at + 1, scene, "3", || format!("executes slot {} after {at}", execution.slot));
+        verdict.check(execution.slot == *at + 1, scene, "3", || {
+            format!("executes slot {} after {at}", execution.slot)
+        });
         *at = execution.slot;
         let batches: Vec<Digest> = execution.batches.iter().map(|batch| batch.digest).collect();
         let index = usize::try_from(execution.slot).expect("a slot") - 1;
         if let Some(done) = self.slots.get(index) {
             let same = done.block == execution.block && done.batches == batches;
-            verdict.check(same, scene, "2", || format!("slot {}: other batches than elsewhere", execution.slot));
+            verdict.check(same, scene, "2", || {
+                format!("slot {}: other batches than elsewhere", execution.slot)
+            });
             return false;
         }
         let expanded = self.expand(chain, execution.block);
         verdict.check(expanded.as_ref() == Some(&batches), scene, "3", || {
-            format!("slot {}: batches {batches:?}, R-EXECUTE says {expanded:?}", execution.slot)
+            format!(
+                "slot {}: batches {batches:?}, R-EXECUTE says {expanded:?}",
+                execution.slot
+            )
         });
         if index == self.slots.len() {
-            self.slots.push(Done { block: execution.block, batches, replies: None, applied: None });
+            self.slots.push(Done {
+                block: execution.block,
+                batches,
+                replies: None,
+                applied: None,
+            });
         }
         true
     }
@@ -135,10 +155,14 @@ impl History {
                 let statement = domain.statement(context::BUNDLE, bundle.signed);
                 let good = signed(&bundle.client, &statement, &bundle.signature);
                 let known = bundle.requests.iter().all(|(number, payload)| {
-                    self.submitted.contains(&(bundle.client, *number, payload_digest(payload)))
+                    self.submitted
+                        .contains(&(bundle.client, *number, payload_digest(payload)))
                 });
                 verdict.check(good && known, scene, "15", || {
-                    format!("slot {}: executes a bundle that its client did not sign", execution.slot)
+                    format!(
+                        "slot {}: executes a bundle that its client did not sign",
+                        execution.slot
+                    )
                 });
             }
         }
@@ -153,14 +177,20 @@ impl History {
         replies: Option<Vec<(ClientId, Digest)>>,
         applied: Vec<Applied>,
     ) {
-        let Some(done) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot - 1)) else { return };
+        let Some(done) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot - 1)) else {
+            return;
+        };
         if let (Some(known), Some(replies)) = (&done.replies, &replies) {
-            verdict.check(known == replies, scene, "10", || format!("slot {slot}: other replies than elsewhere"));
+            verdict.check(known == replies, scene, "10", || {
+                format!("slot {slot}: other replies than elsewhere")
+            });
         }
         // A replay gives no replies.
         done.replies = done.replies.take().or(replies);
         if let Some(effects) = &done.applied {
-            verdict.check(*effects == applied, scene, "10", || format!("slot {slot}: other effects than elsewhere"));
+            verdict.check(*effects == applied, scene, "10", || {
+                format!("slot {slot}: other effects than elsewhere")
+            });
             return;
         }
         for (client, number, _) in &applied {
@@ -175,7 +205,9 @@ impl History {
     /// A correct replica states its state (invariant 10).
     pub(crate) fn state_vote(&mut self, scene: Scene, verdict: &mut Verdict, vote: &StateVote) {
         let known = self.roots.entry(vote.slot).or_insert_with(|| vote.clone());
-        verdict.check(known == vote, scene, "10", || format!("slot {}: another state than elsewhere", vote.slot));
+        verdict.check(known == vote, scene, "10", || {
+            format!("slot {}: another state than elsewhere", vote.slot)
+        });
     }
 
     /// A client holds a request for executed (invariant 13).
@@ -218,7 +250,12 @@ fn parse_bundle(bytes: &[u8]) -> Option<Bundle<'_>> {
         let length = word(&mut rest)?;
         requests.push((number, take(&mut rest, length)?));
     }
-    rest.is_empty().then_some(Bundle { client, requests, signed, signature: Signature(signature.try_into().ok()?) })
+    rest.is_empty().then_some(Bundle {
+        client,
+        requests,
+        signed,
+        signature: Signature(signature.try_into().ok()?),
+    })
 }
 
 fn word(rest: &mut &[u8]) -> Option<usize> {

@@ -9,9 +9,9 @@ mod facts;
 mod history;
 mod statements;
 
-pub(crate) use chain::{safe_tip, Chain};
+pub(crate) use chain::{Chain, safe_tip};
 pub(crate) use facts::Facts;
-pub(crate) use history::{payload_digest, Applied, History};
+pub(crate) use history::{Applied, History, payload_digest};
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,14 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub(crate) fn new(n: usize, f: usize) -> Self {
         let p = (n - 3 * f - 1) / 2;
-        Self { n, f, quorum: (n + f + 2) / 2, timeout: n - f, fast: n - p, tau: n - 2 * f - p }
+        Self {
+            n,
+            f,
+            quorum: (n + f + 2) / 2,
+            timeout: n - f,
+            fast: n - p,
+            tau: n - 2 * f - p,
+        }
     }
 }
 
@@ -84,13 +91,23 @@ impl Verdict {
 
     pub(crate) fn fail(&mut self, scene: Scene, invariant: &'static str, text: String) {
         if self.violations.len() < Self::KEPT {
-            self.violations.push(Violation { invariant, time_us: scene.time_us, member: Some(scene.member), text: shorten(&text) });
+            self.violations.push(Violation {
+                invariant,
+                time_us: scene.time_us,
+                member: Some(scene.member),
+                text: shorten(&text),
+            });
         }
     }
 
     pub(crate) fn fail_cluster(&mut self, time_us: u64, invariant: &'static str, text: String) {
         if self.violations.len() < Self::KEPT {
-            self.violations.push(Violation { invariant, time_us, member: None, text });
+            self.violations.push(Violation {
+                invariant,
+                time_us,
+                member: None,
+                text,
+            });
         }
     }
 
@@ -194,10 +211,16 @@ impl Oracle {
     /// A correct replica went down and came up again (invariant 7): nothing that it relied on or told went back.
     pub(crate) fn restarted(&mut self, scene: Scene, facts: &Facts, view: View, high_qc: (View, Slot)) {
         let (entered, high) = (facts.entered_view(), facts.high_qc());
-        self.verdict.check(view >= entered, scene, "7", || format!("restarts in view {view}, had entered {entered}"));
-        self.verdict.check(high_qc >= high, scene, "7", || format!("restarts with Qc {high_qc:?}, had {high:?}"));
+        self.verdict.check(view >= entered, scene, "7", || {
+            format!("restarts in view {view}, had entered {entered}")
+        });
+        self.verdict.check(high_qc >= high, scene, "7", || {
+            format!("restarts with Qc {high_qc:?}, had {high:?}")
+        });
         if let Some(told) = self.statements.newest_view(scene.member) {
-            self.verdict.check(view >= told, scene, "7", || format!("restarts in view {view}, had spoken in {told}"));
+            self.verdict.check(view >= told, scene, "7", || {
+                format!("restarts in view {view}, had spoken in {told}")
+            });
         }
     }
 }

@@ -68,12 +68,18 @@ impl Oracle {
     /// R-SUSPECT, R-JOIN: a Timeout takes f+1 members that suspect the view or left it or a later one.
     fn judge_join(&mut self, scene: Scene, view: View) {
         let mut against = self.statements.suspects.get(&view).copied().unwrap_or(0);
-        for (member, _) in self.statements.left.iter().filter(|(m, left)| **left >= view && **m != scene.member) {
+        for (member, _) in self
+            .statements
+            .left
+            .iter()
+            .filter(|(m, left)| **left >= view && **m != scene.member)
+        {
             against |= 1 << member;
         }
-        self.verdict.check(against.count_ones() as usize > self.sizes.f, scene, "join", || {
-            format!("leaves view {view} with {} members against it", against.count_ones())
-        });
+        self.verdict
+            .check(against.count_ones() as usize > self.sizes.f, scene, "join", || {
+                format!("leaves view {view} with {} members against it", against.count_ones())
+            });
     }
 
     /// A correct member's message leaves.
@@ -87,7 +93,9 @@ impl Oracle {
                 if ack.stored {
                     let key = (scene.member, ack.lane, ack.height);
                     let fresh = single(&mut self.statements.acks, key, ack.digest);
-                    self.verdict.check(fresh, scene, "5", || format!("two acks of lane {} height {}", ack.lane, ack.height));
+                    self.verdict.check(fresh, scene, "5", || {
+                        format!("two acks of lane {} height {}", ack.lane, ack.height)
+                    });
                     let held = facts.batches.contains(&ack.digest);
                     self.verdict.check(held, scene, "6", || {
                         format!("acks lane {} height {} before it is stored", ack.lane, ack.height)
@@ -101,16 +109,22 @@ impl Oracle {
                 let header = &batch.head.header;
                 let digest = header.digest(&self.domain);
                 let fresh = single(&mut self.statements.headers, (scene.member, header.height), digest);
-                self.verdict.check(fresh, scene, "5", || format!("two headers of height {}", header.height));
+                self.verdict
+                    .check(fresh, scene, "5", || format!("two headers of height {}", header.height));
                 let covered = header.height <= facts.reserved || facts.batches.contains(&digest);
                 self.verdict.check(covered, scene, "6", || {
-                    format!("header of height {} leaves, reserved is {}", header.height, facts.reserved)
+                    format!(
+                        "header of height {} leaves, reserved is {}",
+                        header.height, facts.reserved
+                    )
                 });
             }
             Message::StateVote(signed) => {
                 let digest = signed.vote.statement(&self.domain);
                 let fresh = single(&mut self.statements.states, (scene.member, signed.vote.slot), digest);
-                self.verdict.check(fresh, scene, "10", || format!("two state votes of slot {}", signed.vote.slot));
+                self.verdict.check(fresh, scene, "10", || {
+                    format!("two state votes of slot {}", signed.vote.slot)
+                });
                 self.history.state_vote(scene, &mut self.verdict, &signed.vote);
             }
             Message::HighQc(qc) => self.judge_qc(scene, qc),
@@ -121,12 +135,11 @@ impl Oracle {
 
     /// A faulty member's message leaves: only what certificates may count later is noted.
     pub(super) fn note_faulty(&mut self, scene: Scene, message: &Message) {
-        if let Message::Vote(vote) = message {
-            if let (Some((slot, digest)), view) = (vote.vote.voted, vote.vote.view) {
-                if !single(&mut self.statements.voted, (scene.member, view, slot), digest) {
-                    self.verdict.count("a faulty member votes twice");
-                }
-            }
+        if let Message::Vote(vote) = message
+            && let (Some((slot, digest)), view) = (vote.vote.voted, vote.vote.view)
+            && !single(&mut self.statements.voted, (scene.member, view, slot), digest)
+        {
+            self.verdict.count("a faulty member votes twice");
         }
         if let Message::Block(block) = message {
             let digest = block.block.digest(&self.domain);
@@ -150,36 +163,67 @@ impl Oracle {
         let block = &signed.block;
         let digest = block.digest(&self.domain);
         let leads = usize::try_from(block.view).is_ok_and(|view| view % self.sizes.n == usize::from(scene.member));
-        self.verdict.check(leads, scene, "5", || format!("proposes in view {}, which it does not lead", block.view));
-        let fresh = single(&mut self.statements.blocks, (scene.member, block.view, block.slot), digest);
-        self.verdict.check(fresh, scene, "5", || format!("two blocks of view {} slot {}", block.view, block.slot));
-        let first = self.chain.get(&block.parent).is_none_or(|parent| parent.view != block.view || parent.slot == 0);
+        self.verdict.check(leads, scene, "5", || {
+            format!("proposes in view {}, which it does not lead", block.view)
+        });
+        let fresh = single(
+            &mut self.statements.blocks,
+            (scene.member, block.view, block.slot),
+            digest,
+        );
+        self.verdict.check(fresh, scene, "5", || {
+            format!("two blocks of view {} slot {}", block.view, block.slot)
+        });
+        let first = self
+            .chain
+            .get(&block.parent)
+            .is_none_or(|parent| parent.view != block.view || parent.slot == 0);
         if first {
             let fresh = single(&mut self.statements.first_blocks, (scene.member, block.view), digest);
-            self.verdict.check(fresh, scene, "5", || format!("two first blocks of view {}", block.view));
+            self.verdict
+                .check(fresh, scene, "5", || format!("two first blocks of view {}", block.view));
         }
         let entered = block.view <= facts.entered_view();
         self.verdict.check(entered, scene, "6", || {
-            format!("proposes in view {} while {} is what its log entered", block.view, facts.entered_view())
+            format!(
+                "proposes in view {} while {} is what its log entered",
+                block.view,
+                facts.entered_view()
+            )
         });
         self.spoke(scene, block.view);
     }
 
     fn judge_vote(&mut self, scene: Scene, signed: &SignedVote, facts: &Facts) {
         let vote = &signed.vote;
-        self.verdict.check(vote.voted.is_some() || vote.locked.is_some(), scene, "5", || "an empty vote".into());
+        self.verdict
+            .check(vote.voted.is_some() || vote.locked.is_some(), scene, "5", || {
+                "an empty vote".into()
+            });
         if let Some((slot, digest)) = vote.voted {
             let fresh = single(&mut self.statements.voted, (scene.member, vote.view, slot), digest);
-            self.verdict.check(fresh, scene, "5", || format!("two votes of view {} slot {slot}", vote.view));
+            self.verdict.check(fresh, scene, "5", || {
+                format!("two votes of view {} slot {slot}", vote.view)
+            });
             let durable = facts.accepted.get(&digest) == Some(&(vote.view, slot));
             self.verdict.check(durable, scene, "6", || {
-                format!("votes for slot {slot} {digest} of view {} before the acceptance is durable", vote.view)
+                format!(
+                    "votes for slot {slot} {digest} of view {} before the acceptance is durable",
+                    vote.view
+                )
             });
         }
         if let Some((slot, digest)) = vote.locked {
-            let durable = facts.certificates.contains(&QcRef { view: vote.view, slot, digest });
+            let durable = facts.certificates.contains(&QcRef {
+                view: vote.view,
+                slot,
+                digest,
+            });
             self.verdict.check(durable, scene, "6", || {
-                format!("says locked slot {slot} {digest} of view {} before that is durable", vote.view)
+                format!(
+                    "says locked slot {slot} {digest} of view {} before that is durable",
+                    vote.view
+                )
             });
         }
         self.judge_late_vote(scene, vote);
@@ -189,11 +233,19 @@ impl Oracle {
     /// After a Timeout, a vote of its view or an older one says nothing that the Timeout did not count in.
     fn judge_late_vote(&mut self, scene: Scene, vote: &Vote) {
         let member = scene.member;
-        let later = self.statements.timeouts.range((member, vote.view)..=(member, View::MAX)).next();
+        let later = self
+            .statements
+            .timeouts
+            .range((member, vote.view)..=(member, View::MAX))
+            .next();
         if let (Some((_, timeout)), Some((slot, _))) = (later, vote.locked) {
-            self.verdict.check((vote.view, slot) <= timeout.high_qc.rank(), scene, "7", || {
-                format!("says locked slot {slot} of view {} after a Timeout that did not know it", vote.view)
-            });
+            self.verdict
+                .check((vote.view, slot) <= timeout.high_qc.rank(), scene, "7", || {
+                    format!(
+                        "says locked slot {slot} of view {} after a Timeout that did not know it",
+                        vote.view
+                    )
+                });
         }
     }
 
@@ -208,11 +260,18 @@ impl Oracle {
     fn judge_timeout(&mut self, scene: Scene, signed: &SignedTimeout, facts: &Facts) {
         let timeout = &signed.timeout;
         let newer = !self.statements.timeouts.contains_key(&(scene.member, timeout.view));
-        let known = self.statements.timeouts.entry((scene.member, timeout.view)).or_insert_with(|| timeout.clone());
-        self.verdict.check(known == timeout, scene, "5", || format!("two Timeouts of view {}", timeout.view));
-        self.verdict.check(facts.timeouts.get(&timeout.view) == Some(timeout), scene, "6", || {
-            format!("a Timeout of view {} leaves before it is durable", timeout.view)
+        let known = self
+            .statements
+            .timeouts
+            .entry((scene.member, timeout.view))
+            .or_insert_with(|| timeout.clone());
+        self.verdict.check(known == timeout, scene, "5", || {
+            format!("two Timeouts of view {}", timeout.view)
         });
+        self.verdict
+            .check(facts.timeouts.get(&timeout.view) == Some(timeout), scene, "6", || {
+                format!("a Timeout of view {} leaves before it is durable", timeout.view)
+            });
         self.spoke(scene, timeout.view);
         if newer {
             self.judge_join(scene, timeout.view);
@@ -230,13 +289,19 @@ impl Oracle {
             let listed = timeout.accepted.contains(&(*view, *slot, *digest));
             // A block accepted in this very view, written while the Timeout was, may miss in neither.
             self.verdict.check(!wanted || listed, scene, "8", || {
-                format!("the Timeout of view {} leaves out {digest} of view {view} slot {slot}", timeout.view)
+                format!(
+                    "the Timeout of view {} leaves out {digest} of view {view} slot {slot}",
+                    timeout.view
+                )
             });
         }
         for (view, slot, digest) in &timeout.accepted {
             let accepted = facts.accepted.get(digest) == Some(&(*view, *slot));
             self.verdict.check(accepted, scene, "6", || {
-                format!("the Timeout of view {} lists {digest}, whose acceptance is not durable", timeout.view)
+                format!(
+                    "the Timeout of view {} lists {digest}, whose acceptance is not durable",
+                    timeout.view
+                )
             });
         }
         if !timeout.accepted.is_empty() {

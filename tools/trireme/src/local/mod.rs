@@ -11,6 +11,7 @@ mod replicas;
 mod report;
 mod session;
 mod signals;
+mod summary;
 mod watch;
 
 use std::cell::Cell;
