@@ -28,7 +28,7 @@ impl Replica {
     pub(crate) fn count_vote(&mut self, member: MemberId, signed: &SignedVote, out: &mut Outbox) {
         let vote = &signed.vote;
         let stale = vote.view < self.safety.view() && self.books.get(vote.view).is_none();
-        let top = self.committed().max(self.safety.high_ref().slot) + 4 * self.params.window;
+        let top = self.committed().max(self.safety.horizon()) + 4 * self.params.window + self.params.w0;
         let far = [vote.voted, vote.locked].iter().flatten().any(|(slot, _)| *slot > top);
         if stale || far {
             self.want_far(member, signed);
@@ -187,6 +187,7 @@ impl Replica {
             self.commit_block(block, fast);
         }
         self.safety.committed(slot);
+        self.want_missed();
         if !self.replaying {
             records.push(Record::Vote(VoteRecord::Committed(slot, digest)));
             self.append(records, Vec::new(), false, Done::Nothing, out);

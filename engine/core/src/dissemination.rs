@@ -15,6 +15,9 @@ use crate::types::{Height, MemberId};
 
 /// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
 const BUSY_OPS: u64 = 32;
+/// From this many requests on, a named witness's verdict leaves before the batch is durable: one more signature here
+/// saves every other replica as many checks, since the block that names the batch may be faster than the disk.
+const EARLY_OPS: u32 = 8;
 
 impl Replica {
     pub(crate) fn on_batch(&mut self, from: MemberId, digest: Digest, batch: Batch, out: &mut Outbox) {
@@ -30,6 +33,11 @@ impl Replica {
         let wanted = self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
         if !wanted && !self.admits(from, &batch) {
             self.counters.dropped += 1;
+            let above = from == lane && height > self.committed_height(lane);
+            let missed = &mut self.lanes[usize::from(lane)].missed;
+            if above && missed.is_none_or(|(highest, _)| height > highest) {
+                *missed = Some((height, digest));
+            }
             return;
         }
         if lane == self.me && !wanted {
@@ -67,6 +75,21 @@ impl Replica {
             && header.height <= committed + self.params.lane_window_heights
             && lane.live_bytes + batch.body.len() as u64
                 <= self.params.lane_window_bytes + u64::from(self.params.max_batch_bytes)
+    }
+
+    /// The committed cut moved: what came too early for the window is asked for now. Nobody sends it again unasked.
+    pub(crate) fn want_missed(&mut self) {
+        for lane in self.quorums.members() {
+            let state = &mut self.lanes[usize::from(lane)];
+            let window = state.committed().0 + self.params.lane_window_heights;
+            let Some(tip) = state.missed.take_if(|(height, _)| *height <= window) else {
+                continue;
+            };
+            if tip.0 > state.committed().0 && state.get(&tip.1).is_none() {
+                let floor = state.top().0;
+                self.want_batch(lane, tip, floor, MemberSet::of(lane));
+            }
+        }
     }
 
     fn header_evidence(&mut self, digest: &Digest, batch: &Batch, out: &mut Outbox) {
@@ -171,7 +194,8 @@ impl Replica {
         let Some(stored) = self.lanes[index].get(digest) else {
             return;
         };
-        let (height, durable, verdict) = (stored.header().height, stored.durable, stored.verdict);
+        let (height, ops) = (stored.header().height, stored.header().ops);
+        let (durable, verdict) = (stored.durable, stored.verdict);
         let named = stored.header().witnesses.contains(&self.me);
         let last = stored.acked.as_ref().map(|a| a.ack.clone());
         if self.halted || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
@@ -181,7 +205,7 @@ impl Replica {
             return;
         }
         let verified = verdict == Verdict::Good;
-        let early = !durable && verified && named && self.asked_ops > BUSY_OPS;
+        let early = !durable && verified && named && ops >= EARLY_OPS;
         if (!durable && !early) || (durable && matches!(verdict, Verdict::Asked(_))) {
             return;
         }

@@ -89,6 +89,8 @@ pub(crate) struct Lane {
     /// Executed batches still in memory, oldest first.
     retained: VecDeque<Digest>,
     retained_bytes: u64,
+    /// Highest batch that came from the owner and lay above the window here: fetched once the window has moved.
+    pub(crate) missed: Option<(Height, Digest)>,
     /// Body bytes stored and not executed.
     pub(crate) live_bytes: u64,
 }
@@ -108,6 +110,7 @@ impl Lane {
             history: BTreeMap::new(),
             retained: VecDeque::new(),
             retained_bytes: 0,
+            missed: None,
             live_bytes: 0,
         }
     }

@@ -222,9 +222,9 @@ impl Replica {
             self.enter((**tc).clone(), out);
         }
         let block = &signed.block;
-        let top = self.committed().max(self.safety.high_ref().slot);
+        let top = self.committed().max(self.safety.horizon());
         let in_bounds = block.slot > self.committed()
-            && block.slot <= top + 4 * self.params.window
+            && block.slot <= top + 4 * self.params.window + self.params.w0
             && block.view <= self.safety.view() + MAX_VIEWS_AHEAD;
         let wanted = self.fetch.wants(&digest);
         if !in_bounds && !wanted {

@@ -42,6 +42,8 @@ pub(crate) struct Safety {
     entry: Entry,
     /// R-REPORT's list, ascending by (view, slot).
     accepted: Vec<Accepted>,
+    /// Slot of the block that the current view starts from; may lie far above what is committed or certified.
+    base: Slot,
     /// The last block accepted in the current view.
     last: Option<(Slot, Digest)>,
     accepted_in_view: u64,
@@ -65,6 +67,7 @@ impl Safety {
             view: 0,
             entry: Entry::Genesis,
             accepted: Vec::new(),
+            base: 0,
             last: None,
             accepted_in_view: 0,
             high_qc: Qc::genesis(genesis),
@@ -84,6 +87,11 @@ impl Safety {
 
     pub(crate) fn high_qc(&self) -> &Qc {
         &self.high_qc
+    }
+
+    /// The slot from which bounds on what is kept are measured: blocks and votes far above it are not.
+    pub(crate) fn horizon(&self) -> Slot {
+        self.base.max(self.high_qc.at.slot)
     }
 
     pub(crate) fn last(&self) -> Option<(Slot, Digest)> {
@@ -293,6 +301,7 @@ impl Safety {
     pub(crate) fn enter(&mut self, tc: Tc) {
         assert!(tc.view >= self.view, "views never go back");
         self.view = tc.view + 1;
+        self.base = safe_tip(&tc, self.params.n, self.params.f, &self.bugs).slot;
         self.entry = Entry::Tc(alloc::boxed::Box::new(tc));
         self.last = None;
         self.locked = None;

@@ -21,12 +21,8 @@ fn main() {
         [first, count] => {
             let mut totals = std::collections::BTreeMap::new();
             for seed in first..first + count {
-                let start = std::time::Instant::now();
                 let report = run_seed(seed, &options);
-                eprintln!("{seed} {} {:?}", report.events, start.elapsed());
-                if start.elapsed().as_secs() >= 2 {
-                    println!("slow: seed {seed}, {} events, {:?}", report.events, start.elapsed());
-                }
+                eprintln!("{seed}: {} events", report.events);
                 for (name, times) in &report.counters {
                     *totals.entry(*name).or_insert(0u64) += times;
                 }

@@ -3,10 +3,12 @@
 use trireme_core::MemberId;
 use trireme_core::api::Input;
 
+use crate::build::calm;
 use crate::byzantine::Habit;
+use crate::event::Event;
 use crate::network::{HostId, LinkId};
 use crate::plan::Fault;
-use crate::world::{Event, World, calm};
+use crate::world::World;
 
 impl World<'_> {
     /// Pairs of hosts that may be connected: different members, and of twins the one on the other's side.

@@ -8,11 +8,13 @@
 //! [`run_seed`] runs a seed; [`replay`] runs it with a line for each event. Equal seeds give equal trace hashes.
 #![forbid(unsafe_code)]
 
+mod build;
 mod byzantine;
 mod chaos;
 mod client;
 mod clock;
 mod disk;
+mod event;
 mod host;
 mod keys;
 mod machine;

@@ -11,9 +11,10 @@ use trireme_crypto::Digest;
 
 use crate::byzantine::Habit;
 use crate::disk::Append;
+use crate::event::Event;
 use crate::host::Work;
 use crate::network::{Frame, HostId};
-use crate::world::{Event, World};
+use crate::world::World;
 
 impl World<'_> {
     /// Does what a step asks for, in order.

@@ -10,9 +10,10 @@ use trireme_core::request::{BundleBuilder, BundleRef};
 use trireme_crypto::{Signature, context, hash};
 
 use crate::byzantine::Habit;
+use crate::event::Event;
 use crate::machine::payload;
 use crate::network::HostId;
-use crate::world::{Event, World};
+use crate::world::World;
 
 impl World<'_> {
     /// A client has something new to do.

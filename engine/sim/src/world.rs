@@ -2,23 +2,21 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use trireme_core::api::{Input, JobId, Stored};
-use trireme_core::reply::ReplySet;
-use trireme_core::{MemberId, View};
-use trireme_crypto::{Digest, context, hash_parts};
+use trireme_core::View;
+use trireme_core::api::Input;
+use trireme_crypto::{context, hash_parts};
 
-use crate::byzantine::{Habit, Liar};
+use crate::build::build_hosts;
+use crate::byzantine::Habit;
 use crate::client::Client;
-use crate::clock::Clock;
-use crate::host::{Host, Parts, Sides};
+use crate::event::{Entry, Event};
+use crate::host::{Host, Sides};
 use crate::keys::Ring;
-use crate::network::{Frame, HostId, LinkId, Network, Weather};
+use crate::network::{HostId, Network};
 use crate::oracle::{Oracle, Scene, Sizes};
-use crate::plan::{Fault, Options, Plan, Role};
+use crate::plan::{Options, Plan, Role};
 use crate::prng::Prng;
 use crate::trace::{self, TraceHash};
 
@@ -28,119 +26,6 @@ const IDLE_WATCH_US: u64 = 4_000_000;
 const CONVERGENCE_US: u64 = 10_000_000;
 /// After which nothing may change any more.
 const SETTLE_US: u64 = 1_500_000;
-
-/// Something that happens at a time.
-pub(crate) enum Event {
-    Deliver(Frame),
-    /// An append may be durable, or has waited long enough for company.
-    Flushed {
-        host: HostId,
-        life: u32,
-    },
-    Timer {
-        host: HostId,
-        life: u32,
-        at: u64,
-    },
-    Idle {
-        host: HostId,
-        life: u32,
-    },
-    Verified {
-        host: HostId,
-        life: u32,
-        job: JobId,
-        good: bool,
-    },
-    /// The execution stage is done with its first piece of work.
-    Worked {
-        host: HostId,
-        life: u32,
-    },
-    Serve {
-        host: HostId,
-        life: u32,
-        to: MemberId,
-        kind: Stored,
-        digests: Vec<Digest>,
-    },
-    /// Two hosts try to connect.
-    Connect {
-        a: HostId,
-        b: HostId,
-    },
-    /// A host notices that a connection is gone.
-    Down {
-        host: HostId,
-        peer: HostId,
-        link: LinkId,
-    },
-    /// A blocked connection times out.
-    Expire {
-        a: HostId,
-        b: HostId,
-        link: LinkId,
-    },
-    Unblock {
-        from: HostId,
-        to: HostId,
-    },
-    Fault(Fault),
-    Restart {
-        host: HostId,
-    },
-    /// A faulty member falls silent.
-    Silence {
-        host: HostId,
-    },
-    Heal,
-    Submit {
-        client: usize,
-    },
-    /// A request that is sent to one correct replica, once.
-    LastWish {
-        client: usize,
-    },
-    Retry {
-        client: usize,
-    },
-    Bundle {
-        client: usize,
-        host: HostId,
-        bytes: Bytes,
-        again: bool,
-    },
-    Reply {
-        client: usize,
-        from: MemberId,
-        set: Rc<ReplySet>,
-    },
-    /// Looks whether all is done.
-    Look,
-}
-
-struct Entry {
-    time: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time, self.sequence).cmp(&(other.time, other.sequence))
-    }
-}
 
 /// Where the lines of a readable trace go.
 pub(crate) type Lines<'a> = Option<&'a mut dyn FnMut(&str)>;
@@ -522,72 +407,5 @@ impl<'a> World<'a> {
             Event::Reply { client, from, set } => self.reply(client, from, &set),
             Event::Look => self.look(),
         }
-    }
-}
-
-impl Event {
-    /// The host that has to be up for the event, and the life that it belongs to.
-    fn owner(&self) -> Option<(HostId, Option<u32>)> {
-        match self {
-            Self::Deliver(frame) => Some((frame.to, None)),
-            Self::Flushed { host, life }
-            | Self::Timer { host, life, .. }
-            | Self::Idle { host, life }
-            | Self::Verified { host, life, .. }
-            | Self::Worked { host, life }
-            | Self::Serve { host, life, .. } => Some((*host, Some(*life))),
-            Self::Down { host, .. } => Some((*host, None)),
-            Self::Bundle { host, again: false, .. } => Some((*host, None)),
-            _ => None,
-        }
-    }
-}
-
-/// A host for each member, and a second one for twins, behind all others.
-fn build_hosts(prng: &mut Prng, plan: &Plan, ring: &Arc<Ring>, genesis: Digest, options: &Options) -> Vec<Host> {
-    let mut members: Vec<usize> = (0..plan.roles.len()).collect();
-    let twins = |m: &usize| matches!(plan.roles[*m], Role::Byzantine { twin: true, .. });
-    members.extend((0..plan.roles.len()).filter(twins));
-    let count = members.len();
-    let build = |member: usize| {
-        let keys = ring.member(MemberId::try_from(member).expect("few members"));
-        let liar = match &plan.roles[member] {
-            Role::Correct => None,
-            Role::Byzantine { habits, .. } => Some(Liar::new(
-                keys.clone(),
-                plan.params.clone(),
-                genesis,
-                habits.clone(),
-                prng,
-            )),
-        };
-        Host::new(Parts {
-            hosts: count,
-            member: keys_member(&keys),
-            liar,
-            params: plan.params.clone(),
-            keys,
-            genesis,
-            clock: Clock::new(
-                prng.below(1 << 40),
-                prng.below(plan.drift_ppm + 1),
-                prng.below(plan.wall_spread_us + 1),
-            ),
-            pace: plan.disk.clone(),
-            bugs: options.bugs.clone(),
-        })
-    };
-    members.into_iter().map(build).collect()
-}
-
-fn keys_member(keys: &crate::keys::MemberKeys) -> MemberId {
-    trireme_core::types::Keys::me(keys)
-}
-
-/// What is left of the weather once the network has healed.
-pub(crate) fn calm(weather: &Weather) -> Weather {
-    Weather {
-        jitter_us: weather.jitter_us,
-        ..Weather::default()
     }
 }

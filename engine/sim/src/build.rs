@@ -1,0 +1,66 @@
+//! From a plan to hosts.
+
+use std::sync::Arc;
+
+use trireme_core::MemberId;
+use trireme_core::types::Keys;
+use trireme_crypto::Digest;
+
+use crate::byzantine::Liar;
+use crate::clock::Clock;
+use crate::host::{Host, Parts};
+use crate::keys::Ring;
+use crate::network::Weather;
+use crate::plan::{Options, Plan, Role};
+use crate::prng::Prng;
+
+/// A host for each member, and a second one for twins, behind all others.
+pub(crate) fn build_hosts(
+    prng: &mut Prng,
+    plan: &Plan,
+    ring: &Arc<Ring>,
+    genesis: Digest,
+    options: &Options,
+) -> Vec<Host> {
+    let mut members: Vec<usize> = (0..plan.roles.len()).collect();
+    let twins = |m: &usize| matches!(plan.roles[*m], Role::Byzantine { twin: true, .. });
+    members.extend((0..plan.roles.len()).filter(twins));
+    let count = members.len();
+    let build = |member: usize| {
+        let keys = ring.member(MemberId::try_from(member).expect("few members"));
+        let liar = match &plan.roles[member] {
+            Role::Correct => None,
+            Role::Byzantine { habits, .. } => Some(Liar::new(
+                keys.clone(),
+                plan.params.clone(),
+                genesis,
+                habits.clone(),
+                prng,
+            )),
+        };
+        Host::new(Parts {
+            hosts: count,
+            member: keys.me(),
+            liar,
+            params: plan.params.clone(),
+            keys,
+            genesis,
+            clock: Clock::new(
+                prng.below(1 << 40),
+                prng.below(plan.drift_ppm + 1),
+                prng.below(plan.wall_spread_us + 1),
+            ),
+            pace: plan.disk.clone(),
+            bugs: options.bugs.clone(),
+        })
+    };
+    members.into_iter().map(build).collect()
+}
+
+/// What is left of the weather once the network has healed.
+pub(crate) fn calm(weather: &Weather) -> Weather {
+    Weather {
+        jitter_us: weather.jitter_us,
+        ..Weather::default()
+    }
+}
