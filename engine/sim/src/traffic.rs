@@ -46,18 +46,26 @@ impl World<'_> {
 
     /// After healing: a request for one correct replica, never sent again (invariant 22).
     pub(crate) fn last_wish(&mut self, client: usize) {
-        if let Some(number) = self.ask(client, true) {
+        let correct: Vec<HostId> = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct).collect();
+        let host = self.prng.pick(&correct);
+        if self.wish_of(client, host) {
             self.plan.load.last_wave -= 1;
-            let correct: Vec<HostId> = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct).collect();
-            let host = self.prng.pick(&correct);
-            let bytes = self.clients[client]
-                .cut(&self.ring, &[number])
-                .expect("the request waits");
-            self.send_bundle(client, host, bytes, true);
         } else {
             // The client's window is full: later.
             self.at(self.time + 100_000, Event::LastWish { client });
         }
+    }
+
+    /// A request that this replica alone has to see through; false if the client may not open one now.
+    pub(crate) fn wish_of(&mut self, client: usize, host: HostId) -> bool {
+        let Some(number) = self.ask(client, true) else {
+            return false;
+        };
+        let bytes = self.clients[client]
+            .cut(&self.ring, &[number])
+            .expect("the request waits");
+        self.send_bundle(client, host, bytes, true);
+        true
     }
 
     fn send_bundle(&mut self, client: usize, host: HostId, bytes: Bytes, again: bool) {

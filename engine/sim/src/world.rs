@@ -231,9 +231,12 @@ impl<'a> World<'a> {
                 self.silence(host);
             }
         }
-        self.plan.load.last_wave += 1;
         let client = self.prng.index(self.clients.len());
-        self.at(self.time, Event::LastWish { client });
+        let ahead = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct);
+        let ahead = ahead
+            .max_by_key(|host| self.hosts[*host].committed)
+            .expect("most are correct");
+        self.wish_of(client, ahead);
     }
 
     fn since_healing(&self) -> u64 {
