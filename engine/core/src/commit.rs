@@ -12,6 +12,7 @@ use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::types::{MemberId, Slot, View};
+use crate::view_change::Fault;
 use crate::votes::{Mark, Noted};
 
 impl Replica {
@@ -72,7 +73,7 @@ impl Replica {
     fn vote_evidence(&mut self, member: MemberId, first: SignedVote, second: &SignedVote, out: &mut Outbox) {
         let entries = [&first, second].map(|v| (member, v.vote.statement(&self.domain), v.signature));
         self.counters.signatures_verified += 2;
-        if self.keys.invalid(&entries).is_empty() && self.change.accuse_once(member) {
+        if self.keys.invalid(&entries).is_empty() && self.change.accuse_once(Fault::Votes, member) {
             self.record_evidence(Evidence::Votes(member, first, second.clone()), out);
         }
     }

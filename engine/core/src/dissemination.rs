@@ -12,6 +12,7 @@ use crate::quorum::MemberSet;
 use crate::record::Record;
 use crate::replica::{Done, Replica};
 use crate::types::{Height, MemberId};
+use crate::view_change::Fault;
 
 /// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
 const BUSY_OPS: u64 = 32;
@@ -101,7 +102,9 @@ impl Replica {
             .and_then(|d| lane.get(d));
         if let Some(other) = other {
             let evidence = Evidence::Headers(other.head.clone(), batch.head.clone());
-            self.record_evidence(evidence, out);
+            if self.change.accuse_once(Fault::Headers, header.lane) {
+                self.record_evidence(evidence, out);
+            }
         }
     }
 
@@ -175,7 +178,9 @@ impl Replica {
         let accused = self.lane(lane).verified_ack(stored.header().height, digest);
         if let Some((member, ack)) = accused {
             let evidence = Evidence::FalseVerified(member, ack, stored.head.clone(), stored.body.clone());
-            self.record_evidence(evidence, out);
+            if self.change.accuse_once(Fault::FalseVerified, member) {
+                self.record_evidence(evidence, out);
+            }
         }
     }
 

@@ -23,6 +23,14 @@ pub(crate) enum Ground {
     Restarted,
 }
 
+/// What a member is accused of, apart from two blocks, which accuse a view's leader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Votes,
+    Headers,
+    FalseVerified,
+}
+
 /// What is known of views and their faults.
 #[derive(Debug)]
 pub(crate) struct ViewChange {
@@ -48,7 +56,8 @@ pub(crate) struct ViewChange {
     /// When it is told although everything is committed.
     idle_lock_due: Option<Tick>,
     told_lock: Option<(Slot, trireme_crypto::Digest)>,
-    accused: MemberSet,
+    /// By fault.
+    accused: [MemberSet; 3],
     resend_at: Tick,
     /// The newest slot whose q-th vote came, and when.
     pub(crate) q_reached: (Slot, Tick),
@@ -71,7 +80,7 @@ impl ViewChange {
             lock_due: None,
             idle_lock_due: None,
             told_lock: None,
-            accused: MemberSet::default(),
+            accused: Default::default(),
             resend_at: Tick::default(),
             q_reached: (0, Tick::default()),
         }
@@ -128,9 +137,9 @@ impl ViewChange {
         self.timeouts[usize::from(me)].as_ref()
     }
 
-    /// One piece of evidence of double votes is kept for a member.
-    pub(crate) fn accuse_once(&mut self, member: MemberId) -> bool {
-        self.accused.insert(member)
+    /// One piece of evidence of a kind is enough for a member: more would let it fill logs.
+    pub(crate) fn accuse_once(&mut self, fault: Fault, member: MemberId) -> bool {
+        self.accused[fault as usize].insert(member)
     }
 
     /// Keeps a vote of a view that is not entered yet: only of the newest such view.

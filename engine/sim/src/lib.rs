@@ -1,6 +1,6 @@
 //! A deterministic simulator of the replication core (FAULTS.md, Simulator).
 //!
-//! One thread, one heap of events ordered by (time, sequence), one seed. The seed draws a cluster ([`plan`]): sizes,
+//! One thread, one heap of events ordered by (time, sequence), one seed. The seed draws a cluster (`plan.rs`): sizes,
 //! constants, weather, faults, Byzantine members. The core runs in a shell of simulated disk, network, clocks and
 //! execution; oracles that share no code with it judge every step. Then the network heals, and what clients asked for
 //! has to be done everywhere.
