@@ -220,7 +220,8 @@ impl Replica {
             } else {
                 self.timing.fast_misses.saturating_add(1)
             };
-            self.change.progressed(&self.lanes, self.now.tick);
+            let certified = self.safety.high_ref().slot > self.committed();
+            self.change.progressed(&self.lanes, certified, self.now.tick);
         }
         if fast {
             self.counters.fast_commits += 1;
@@ -337,6 +338,9 @@ impl Replica {
     pub(crate) fn adopt_qc(&mut self, qc: &Qc, out: &mut Outbox) {
         if self.halted || !self.safety.adopt(qc, &self.chain) {
             return;
+        }
+        if qc.at.slot > self.committed() {
+            self.change.qc_waits(self.now.tick);
         }
         let record = Record::Vote(VoteRecord::HighQc(Box::new(qc.clone())));
         self.append(vec![record], Vec::new(), true, Done::Nothing, out);

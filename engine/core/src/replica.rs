@@ -52,6 +52,12 @@ pub struct Counters {
     pub slow_commits: u64,
     /// Views entered after the first.
     pub views_entered: u64,
+    /// Own suspicions of a view: work was not committed within its timer.
+    pub suspected_uncommitted: u64,
+    /// A certified tip was not ordered within the turnaround bound.
+    pub suspected_turnaround: u64,
+    /// The leader's channel was dead, or it said that it cannot lead, and work waited.
+    pub suspected_leader_gone: u64,
     /// Batches in executed slots.
     pub batches_ordered: u64,
     /// Requests in executed slots, as their headers say.

@@ -42,6 +42,8 @@ pub(crate) struct ViewChange {
     leader_gone: Option<View>,
     /// Per lane: since when a certified tip waits for its commit.
     certified_since: Vec<Option<Tick>>,
+    /// Since when a block with a Qc waits for its commit.
+    qc_since: Option<Tick>,
     /// Per lane: since when something waits to be ordered.
     unordered_since: Vec<Option<Tick>>,
     /// Per lane: since when a tip is ordered, not committed, and not certified.
@@ -72,6 +74,7 @@ impl ViewChange {
             entered_at: Tick::default(),
             leader_gone: None,
             certified_since: vec![None; n],
+            qc_since: None,
             unordered_since: vec![None; n],
             uncommitted_since: vec![None; n],
             sent: vec![None; n],
@@ -98,6 +101,11 @@ impl ViewChange {
 
     pub(crate) fn certified(&mut self, lane: MemberId, now: Tick) {
         self.certified_since[usize::from(lane)].get_or_insert(now);
+    }
+
+    /// A Qc of an uncommitted block became the highest.
+    pub(crate) fn qc_waits(&mut self, now: Tick) {
+        self.qc_since.get_or_insert(now);
     }
 
     /// A vote with this lock leaves.
@@ -165,7 +173,8 @@ impl ViewChange {
     }
 
     /// The committed cut moved: clocks of what it passed stop, those of what remains start anew.
-    pub(crate) fn progressed(&mut self, lanes: &[Lane], now: Tick) {
+    pub(crate) fn progressed(&mut self, lanes: &[Lane], certified: bool, now: Tick) {
+        self.qc_since = certified.then_some(now);
         for (lane, state) in lanes.iter().enumerate() {
             if self.certified_since[lane].is_some() {
                 self.certified_since[lane] = state.ac().map(|_| now);
@@ -240,6 +249,12 @@ impl Replica {
         let view = self.safety.view();
         if self.halted || self.safety.timed_out(view) || self.change.suspicion.is_some_and(|s| s.0 == view) {
             return;
+        }
+        match ground {
+            Ground::Uncommitted => self.counters.suspected_uncommitted += 1,
+            Ground::Turnaround => self.counters.suspected_turnaround += 1,
+            Ground::LeaderGone => self.counters.suspected_leader_gone += 1,
+            Ground::Restarted => {}
         }
         self.change.suspicion = Some((view, ground));
         self.change.suspects[usize::from(self.me)] = Some(view);
@@ -548,7 +563,8 @@ impl Replica {
             let oldest = self.chain.ancestor_at(&digest, committed + 1)?;
             self.chain.node(&oldest).map(|n| n.received)
         });
-        let certified = (self.safety.high_ref().slot > committed).then_some(self.change.entered_at);
+        let certified =
+            (self.safety.high_ref().slot > committed).then(|| self.change.qc_since.unwrap_or(self.change.entered_at));
         let tips = self.lanes.iter().zip(&self.change.certified_since);
         let tip = tips
             .filter(|(l, _)| l.ac().is_some())

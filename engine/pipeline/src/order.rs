@@ -430,6 +430,11 @@ impl Work for Order {
             "fast_commits": counters.fast_commits,
             "slow_commits": counters.slow_commits,
             "views_entered": counters.views_entered,
+            "suspicions": {
+                "uncommitted": counters.suspected_uncommitted,
+                "turnaround": counters.suspected_turnaround,
+                "leader_gone": counters.suspected_leader_gone,
+            },
             "batches_ordered": counters.batches_ordered,
             "ops_ordered": counters.ops_ordered,
             "batch_bytes_ordered": counters.batch_bytes_ordered,
