@@ -10,8 +10,8 @@ use trireme_crypto::{Digest, Domain, Signature, context, hash};
 use crate::api::Reject;
 use crate::bugs::Bugs;
 use crate::message::{
-    Ac, Ack, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, StateCertificate,
-    Tc, Timeout, Vote,
+    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, StateCertificate, Tc,
+    Timeout, Vote,
 };
 use crate::quorum::{MemberSet, Quorums};
 use crate::types::{Keys, MemberId, Params, View};
@@ -179,19 +179,8 @@ impl CheckContext {
             return Err(Reject::Count);
         }
         self.ascending(ac.acks.iter().map(|a| a.member))?;
-        for entry in &ac.acks {
-            let ack = Ack {
-                lane: ac.lane,
-                height: ac.height,
-                digest: ac.digest,
-                stored: true,
-                verified: entry.verified,
-                witnessed: true,
-            };
-            gather
-                .entries
-                .push((entry.member, ack.statement(&gather.domain), entry.signature));
-        }
+        let statements = ac.statements(&gather.domain);
+        gather.entries.extend(statements);
         Ok(())
     }
 

@@ -129,7 +129,7 @@ impl Replica {
                 .get_mut(&digest)
                 .expect("just inserted")
                 .durable = true;
-            self.refresh_ack(owner, &digest, true, out);
+            self.refresh_ack(owner, &digest, out);
         }
     }
 
@@ -167,7 +167,7 @@ impl Replica {
         };
         stored.verdict = if good { Verdict::Good } else { Verdict::Bad };
         if good {
-            self.refresh_ack(lane, &digest, true, out);
+            self.refresh_ack(lane, &digest, out);
         } else {
             self.false_ack_evidence(lane, &digest, out);
         }
@@ -187,14 +187,14 @@ impl Replica {
     pub(crate) fn on_stored(&mut self, lane: MemberId, digest: Digest, out: &mut Outbox) {
         if let Some(stored) = self.lanes[usize::from(lane)].get_mut(&digest) {
             stored.durable = true;
-            self.refresh_ack(lane, &digest, true, out);
+            self.refresh_ack(lane, &digest, out);
         }
     }
 
     /// Sends the ack that this batch deserves now, if it says more than the last one. While its verdict is under way
     /// the ack waits for it: one signature instead of two. A named witness's verdict does not wait for the disk when
     /// others depend on it.
-    pub(crate) fn refresh_ack(&mut self, lane: MemberId, digest: &Digest, upgrade: bool, out: &mut Outbox) {
+    pub(crate) fn refresh_ack(&mut self, lane: MemberId, digest: &Digest, out: &mut Outbox) {
         let index = usize::from(lane);
         let Some(stored) = self.lanes[index].get(digest) else {
             return;
@@ -224,9 +224,8 @@ impl Replica {
             verified,
             witnessed,
         };
-        let says_more = last.is_none_or(|old| {
-            upgrade && ((durable && !old.stored) || (verified && !old.verified) || (witnessed && !old.witnessed))
-        });
+        let says_more = last
+            .is_none_or(|old| (durable && !old.stored) || (verified && !old.verified) || (witnessed && !old.witnessed));
         if says_more {
             self.send_ack(ack, out);
         }

@@ -7,7 +7,7 @@ use alloc::{
 };
 
 use bytes::Bytes;
-use trireme_crypto::{Digest, Domain, Signature};
+use trireme_crypto::{Digest, Domain};
 
 use crate::api::JobId;
 use crate::bugs::Bugs;
@@ -460,20 +460,6 @@ impl Lane {
 
 /// Verifies the acks of a certificate made here; the members whose signature is bad.
 pub(crate) fn bad_acks(ac: &Ac, keys: &dyn crate::types::Keys, domain: &Domain) -> Vec<MemberId> {
-    let entries: Vec<(MemberId, Digest, Signature)> = ac
-        .acks
-        .iter()
-        .map(|entry| {
-            let ack = Ack {
-                lane: ac.lane,
-                height: ac.height,
-                digest: ac.digest,
-                stored: true,
-                verified: entry.verified,
-                witnessed: true,
-            };
-            (entry.member, ack.statement(domain), entry.signature)
-        })
-        .collect();
+    let entries: Vec<_> = ac.statements(domain).collect();
     keys.invalid(&entries).into_iter().map(|i| entries[i].0).collect()
 }

@@ -113,6 +113,23 @@ pub struct Ac {
     pub acks: Vec<AcEntry>,
 }
 
+impl Ac {
+    /// What each signer signed: its ack, `stored` and `witnessed`.
+    pub fn statements(&self, domain: &Domain) -> impl Iterator<Item = (MemberId, Digest, Signature)> {
+        self.acks.iter().map(|entry| {
+            let ack = Ack {
+                lane: self.lane,
+                height: self.height,
+                digest: self.digest,
+                stored: true,
+                verified: entry.verified,
+                witnessed: true,
+            };
+            (entry.member, ack.statement(domain), entry.signature)
+        })
+    }
+}
+
 /// The newest batch of one lane that a block orders.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CutEntry {

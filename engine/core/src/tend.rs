@@ -107,7 +107,7 @@ impl Replica {
             if !stored.witnessed {
                 self.ask_verdict(lane, &digest, false, out);
             }
-            self.refresh_ack(lane, &digest, true, out);
+            self.refresh_ack(lane, &digest, out);
         }
     }
 
