@@ -81,11 +81,19 @@ fn a_replica_with_a_full_log_refuses_requests_and_stays_up() {
                 break error;
             }
         };
-        assert_eq!(refusal, SubmitError::Refused(Refusal::LogFull));
+        // The logs do not fill up at the same request: one that two others have no room to acknowledge is not refused
+        // by whom it was sent to, only left without an answer.
+        assert!(
+            matches!(refusal, SubmitError::Refused(Refusal::LogFull) | SubmitError::TimedOut),
+            "{refusal}"
+        );
+        let mut full = 0;
         for member in 0..4 {
             let status = ask(&mut bench.status_link(member).await).await;
             assert_eq!(status["alarms"], 0);
+            full += u32::from(status["clients"]["refused"]["log_full"].as_u64() > Some(0));
         }
+        assert!(full >= 2, "{full} replicas refused for a full log");
         bench.common_root(&[0, 1, 2, 3], 1).await;
     });
     (0..4).for_each(|member| bench.stop(member));
