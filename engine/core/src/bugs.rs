@@ -2,12 +2,17 @@
 //!
 //! Without the feature `bugs` every switch is a constant `false`: a release binary holds none of this.
 
+use crate::types::{MemberId, View};
+
 macro_rules! switches {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Which clauses are broken.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Bugs {
             $(#[cfg(feature = "bugs")] $(#[$doc])* pub $name: bool,)*
+            /// Who leads the first views, instead of the members in turn.
+            #[cfg(feature = "bugs")]
+            leaders: alloc::sync::Arc<[MemberId]>,
         }
 
         impl Bugs {
@@ -34,6 +39,29 @@ macro_rules! switches {
             }
         }
     };
+}
+
+impl Bugs {
+    /// The leader of a view: the members take turns in order, unless a scripted run says otherwise.
+    pub(crate) fn leader(&self, view: View, n: usize) -> MemberId {
+        #[cfg(feature = "bugs")]
+        if let Some(leader) = usize::try_from(view).ok().and_then(|view| self.leaders.get(view)) {
+            return *leader;
+        }
+        crate::check::leader(view, n)
+    }
+
+    /// Scripts the leaders of views 0, 1, ...; after the script the members take turns. Equal at all members of a
+    /// cluster, like the rotation. False in a build without the switches: there a script cannot be had.
+    pub fn script_leaders(&mut self, leaders: &[MemberId]) -> bool {
+        #[cfg(feature = "bugs")]
+        {
+            self.leaders = leaders.into();
+        }
+        #[cfg(not(feature = "bugs"))]
+        let _ = leaders;
+        cfg!(feature = "bugs")
+    }
 }
 
 switches! {

@@ -13,7 +13,7 @@ const RETAINED_SLOTS: u64 = 8_192;
 const FORKS_PER_SLOT: usize = 2;
 
 /// A known block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) signed: SignedBlock,
     /// When it came.
@@ -21,7 +21,7 @@ pub(crate) struct Node {
 }
 
 /// Known blocks by digest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Chain {
     nodes: BTreeMap<Digest, Node>,
     slots: BTreeMap<Slot, Vec<Digest>>,

@@ -256,7 +256,7 @@ impl CheckContext {
         let digest = block.digest(&gather.domain);
         gather
             .entries
-            .push((leader(block.view, self.quorums.n()), digest, signed.signature));
+            .push((self.bugs.leader(block.view, self.quorums.n()), digest, signed.signature));
         Ok(digest)
     }
 

@@ -5,7 +5,6 @@ use alloc::{boxed::Box, vec, vec::Vec};
 use trireme_crypto::{Digest, Signature};
 
 use crate::api::{Alarm, Effect, Evidence, Outbound, Outbox, Reject, To};
-use crate::check::leader;
 use crate::fetch::Kind;
 use crate::message::{Message, Qc, QcRef, QcVote, SignedVote};
 use crate::quorum::MemberSet;
@@ -214,7 +213,8 @@ impl Replica {
         if !self.replaying {
             self.timing
                 .note_commit(took.unwrap_or_else(|| self.now.tick.since(received)));
-            self.timing.committed(leader(view, self.quorums.n()), self.now.tick);
+            let leader = self.bugs.leader(view, self.quorums.n());
+            self.timing.committed(leader, self.now.tick);
             self.timing.fast_misses = if fast {
                 0
             } else {

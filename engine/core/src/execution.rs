@@ -19,7 +19,7 @@ const MAX_IN_EXECUTION: usize = 64;
 const LOGGED_SLOTS: u64 = 1_024;
 
 /// What waits for execution or is in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ExecutionQueue {
     sent: Slot,
     executed: Slot,

@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Want {
     kind: Kind,
     /// Highest height that the answer under way has brought.
@@ -45,7 +45,7 @@ struct Want {
 }
 
 /// All that is missing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Fetcher {
     wants: BTreeMap<Digest, Want>,
     /// Requests sent.

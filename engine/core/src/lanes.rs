@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 }
 
 /// A batch whose record was appended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) head: SignedHeader,
     pub(crate) body: Bytes,
@@ -69,7 +69,7 @@ pub(crate) struct Missing {
 }
 
 /// A lane.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lane {
     owner: MemberId,
     n: usize,

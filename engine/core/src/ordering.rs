@@ -20,7 +20,7 @@ const OPTIMISM_PENALTY_SLOTS: u64 = 64;
 const MAX_VIEWS_AHEAD: u64 = 8;
 
 /// What a replica knows as leader of its view.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leading {
     /// The last block proposed in this view.
     last: Option<(Slot, Digest)>,

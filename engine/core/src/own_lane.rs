@@ -19,7 +19,7 @@ const QUEUE_BATCHES: usize = 4;
 const EQUAL_RTT_US: u64 = 1_000;
 
 /// Intake and heights of the own lane.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct OwnLane {
     queue: VecDeque<(Bytes, u32)>,
     queued_bytes: usize,

@@ -7,7 +7,7 @@ use trireme_crypto::{Digest, Domain};
 use crate::api::{Alarm, AppendId, Effect, Evidence, Input, JobId, Outbound, Outbox, To};
 use crate::bugs::Bugs;
 use crate::chain::Chain;
-use crate::check::{CheckContext, Checked, leader};
+use crate::check::{CheckContext, Checked};
 use crate::execution::ExecutionQueue;
 use crate::fetch::Fetcher;
 use crate::lanes::Lane;
@@ -24,7 +24,7 @@ use crate::view_change::ViewChange;
 use crate::votes::Books;
 
 /// What an append makes true once it is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Done {
     Stored { lane: MemberId, digest: Digest },
     Accepted(SignedVote),
@@ -76,7 +76,8 @@ pub struct Counters {
     pub dropped: u64,
 }
 
-/// A replica of one epoch. See [`crate`].
+/// A replica of one epoch. See [`crate`]. A copy goes its own way from there: searches branch so.
+#[derive(Clone)]
 pub struct Replica {
     pub(crate) params: Params,
     pub(crate) quorums: Quorums,
@@ -315,7 +316,7 @@ impl Replica {
     }
 
     pub(crate) fn leader(&self) -> MemberId {
-        leader(self.safety.view(), self.quorums.n())
+        self.bugs.leader(self.safety.view(), self.quorums.n())
     }
 
     pub(crate) fn connected(&self) -> MemberSet {

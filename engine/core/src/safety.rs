@@ -32,6 +32,7 @@ pub(crate) enum Hold {
 }
 
 /// Promises of one replica.
+#[derive(Clone)]
 pub(crate) struct Safety {
     keys: Arc<dyn Keys>,
     domain: Domain,

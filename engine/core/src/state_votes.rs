@@ -15,7 +15,7 @@ const OWN_ROOTS: usize = 256;
 const VOTES_PER_MEMBER: usize = 8;
 
 /// Votes about the state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StateVotes {
     own: BTreeMap<Slot, StateVote>,
     votes: Vec<BTreeMap<Slot, SignedStateVote>>,

@@ -31,7 +31,7 @@ impl Mean {
 }
 
 /// What one replica measured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timing {
     floor_us: u64,
     factor: u64,

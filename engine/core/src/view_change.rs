@@ -32,7 +32,7 @@ pub(crate) enum Fault {
 }
 
 /// What is known of views and their faults.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ViewChange {
     suspects: Vec<Option<View>>,
     timeouts: Vec<Option<SignedTimeout>>,

@@ -21,7 +21,7 @@ struct Ring {
 }
 
 /// One view's votes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Book {
     members: Vec<Ring>,
 }
@@ -201,7 +201,7 @@ impl<'a, I: Iterator<Item = &'a [(Slot, Digest)]>> LastRun for I {
 }
 
 /// The books of all views that may still commit something.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Books {
     n: usize,
     ring: usize,
