@@ -24,6 +24,15 @@ impl Replica {
         self.count_vote(from, &signed, out);
     }
 
+    /// What others said, as a third one tells it (R-TELL). The gate checked the signatures.
+    pub(crate) fn on_votes(&mut self, votes: &[(MemberId, SignedVote)], out: &mut Outbox) {
+        for (member, signed) in votes {
+            if *member != self.me && signed.vote.view <= self.safety.view() {
+                self.count_vote(*member, signed, out);
+            }
+        }
+    }
+
     /// Counts what a member said on its own channel, or this replica durably.
     pub(crate) fn count_vote(&mut self, member: MemberId, signed: &SignedVote, out: &mut Outbox) {
         let vote = &signed.vote;
@@ -32,6 +41,9 @@ impl Replica {
         let far = [vote.voted, vote.locked].iter().flatten().any(|(slot, _)| *slot > top);
         if stale || far {
             self.want_far(member, signed);
+        }
+        // One that is far is noted all the same: it may be the last that is said of its slot.
+        if stale {
             return;
         }
         match self.books.note(member, signed) {

@@ -52,8 +52,10 @@ impl Replica {
                 return;
             }
             // Its ancestors first; they and it come in one run, lowest first.
-            let floor = self.lane(lane).top().0;
-            self.want_batch(lane, (height, digest), floor, MemberSet::of(from));
+            let floor = self.lane(lane).top().0.min(height - 1);
+            let kind = Kind::Batch { lane, height, floor };
+            let holders = self.lane(lane).holders(height, &digest).union(&MemberSet::of(from));
+            self.fetch.want_hearsay(digest, kind, holders, self.now.tick);
             return;
         }
         self.store_batch(digest, batch, wanted, out);
@@ -87,8 +89,9 @@ impl Replica {
                 continue;
             };
             if tip.0 > state.committed().0 && state.get(&tip.1).is_none() {
-                let floor = state.top().0;
-                self.want_batch(lane, tip, floor, MemberSet::of(lane));
+                let (height, floor) = (tip.0, state.top().0.min(tip.0 - 1));
+                let kind = Kind::Batch { lane, height, floor };
+                self.fetch.want_hearsay(tip.1, kind, MemberSet::of(lane), self.now.tick);
             }
         }
     }

@@ -12,6 +12,10 @@ use crate::types::{Height, MemberId, Slot, Tick};
 /// Digests wanted at once; what is found missing beyond that is found again later.
 const MAX_WANTS: usize = 256;
 const MAX_WAIT_US: u64 = 2_000_000;
+/// Digests wanted at once in one lane that only its owner's word names: a faulty owner invents as many as it likes.
+const MAX_HEARSAY: usize = 8;
+/// Rotations through all members after which such a digest is given up. If it matters, a block or a certificate names it.
+const HEARSAY_ROTATIONS: u32 = 2;
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ struct Want {
     asked: Option<MemberId>,
     due: Tick,
     rotations: u32,
+    /// A block, a certificate or a commit names it; else only a batch that stands on it, or it itself, came.
+    needed: bool,
     /// It was due at least once.
     tried: bool,
     /// The one asked last brought something on the way: it is asked for the rest.
@@ -55,8 +61,22 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// Asks for a digest from `due` on; adds candidates if it is wanted already.
     pub(crate) fn want(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
+        self.add(digest, kind, candidates, due, true);
+    }
+
+    /// Asks at once for a batch that nothing but its owner's word names.
+    pub(crate) fn want_hearsay(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, now: Tick) {
+        let Kind::Batch { lane, .. } = kind else { return };
+        let same = |w: &&Want| !w.needed && matches!(w.kind, Kind::Batch { lane: l, .. } if l == lane);
+        if self.wants.contains_key(&digest) || self.wants.values().filter(same).count() < MAX_HEARSAY {
+            self.add(digest, kind, candidates, now, false);
+        }
+    }
+
+    fn add(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick, needed: bool) {
         if let Some(want) = self.wants.get_mut(&digest) {
             want.candidates = want.candidates.union(&candidates);
+            want.needed |= needed;
             want.lower_floor(&kind);
             // Once it was due, rotation and back-off decide when it is due again.
             if !want.tried {
@@ -76,6 +96,7 @@ impl Fetcher {
                     asked,
                     due,
                     rotations: 0,
+                    needed,
                     tried: false,
                     advanced: false,
                 },
@@ -140,6 +161,8 @@ impl Fetcher {
     /// Requests that are due; each goes to the next connected member.
     pub(crate) fn tend(&mut self, now: Tick, wait_us: u64, connected: &MemberSet) -> Vec<(MemberId, Message)> {
         let mut requests = Vec::new();
+        self.wants
+            .retain(|_, w| w.needed || w.rotations < HEARSAY_ROTATIONS || w.due > now);
         for (digest, want) in &mut self.wants {
             if want.due > now {
                 continue;

@@ -403,6 +403,9 @@ pub enum Message {
     Block(Box<SignedBlock>),
     /// Acceptance and lock.
     Vote(SignedVote),
+    /// Votes of any members of the sender's view, each with its signature: at most two of a member, members ascending.
+    /// They count as if heard from their signers (R-TELL).
+    Votes(Vec<(MemberId, SignedVote)>),
     /// Unsigned, revocable suspicion of a view (R-SUSPECT).
     Suspect {
         /// The suspected view.

@@ -41,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) rtt_us: u64,
     /// The view of ours for which it was sent what R-ENTER lists.
     pub(crate) caught_up: Option<View>,
+    /// The slot up to which it was told the votes that committed here (R-TELL).
+    pub(crate) told_commits: Slot,
 }
 
 /// Numbers for status and metrics.
@@ -195,6 +197,7 @@ impl Replica {
             Input::Disconnected(member) => {
                 self.peers[usize::from(member)].connected = false;
                 self.peers[usize::from(member)].caught_up = None;
+                self.peers[usize::from(member)].told_commits = 0;
             }
             Input::Rtt { member, us } => self.peers[usize::from(member)].rtt_us = us,
             Input::Appended(id) => self.on_appended(id, out),
@@ -231,6 +234,7 @@ impl Replica {
             Message::Certificate(ac) => self.on_certificate(&ac, out),
             Message::Block(signed) => self.on_block(from, digests[0], *signed, out),
             Message::Vote(signed) => self.on_vote(from, signed, out),
+            Message::Votes(votes) => self.on_votes(&votes, out),
             Message::Suspect { view, standing } => self.on_suspect(from, view, standing, out),
             Message::Timeout(signed) => self.on_timeout(*signed, out),
             Message::Entry(tc) => self.enter(*tc, out),

@@ -67,6 +67,31 @@ impl Replica {
         self.state.tell(|message| self.send(to, message, out));
     }
 
+    /// R-TELL: a peer that has left the view does not vote in it, and may hear less than a quorum of those who do when
+    /// liars keep their votes from it. For each slot once, it is told the votes that committed here.
+    pub(crate) fn tell_commits(&mut self, to: MemberId, view: View, out: &mut Outbox) {
+        let committed = self.committed();
+        if view != self.safety.view() || self.peers[usize::from(to)].told_commits >= committed {
+            return;
+        }
+        let Some(book) = self.books.get(view) else { return };
+        let mut votes = book.newest();
+        votes.retain(|(member, _)| *member != to);
+        // They were counted by the channel they came on; to others their signatures speak.
+        let entries: Vec<_> = votes
+            .iter()
+            .map(|(member, signed)| (*member, signed.vote.statement(&self.domain), signed.signature))
+            .collect();
+        self.counters.signatures_verified += entries.len() as u64;
+        let bad = self.keys.invalid(&entries);
+        let mut index = 0..;
+        votes.retain(|_| index.next().is_some_and(|i| !bad.contains(&i)));
+        if !votes.is_empty() {
+            self.peers[usize::from(to)].told_commits = committed;
+            self.send(To::One(to), Message::Votes(votes), out);
+        }
+    }
+
     /// A leader sends its uncommitted blocks again: what was on the old channel may be lost.
     fn resend_proposals(&self, member: MemberId, out: &mut Outbox) {
         let Some((_, digest)) = self.leading.last_proposed() else {

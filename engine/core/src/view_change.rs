@@ -326,6 +326,7 @@ impl Replica {
     }
 
     pub(crate) fn on_timeout(&mut self, signed: SignedTimeout, out: &mut Outbox) {
+        let view = signed.timeout.view;
         if let Entry::Tc(tc) = &signed.entry {
             self.enter((**tc).clone(), out);
         }
@@ -338,6 +339,9 @@ impl Replica {
             self.change.timeouts[member] = Some(signed);
             self.join(out);
             self.try_certificate(out);
+        } else {
+            // Sent again: its view does not end, others may go on in it.
+            self.tell_commits(signed.member, view, out);
         }
     }
 

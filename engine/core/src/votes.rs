@@ -17,7 +17,7 @@ const MAX_BOOKS: usize = 64;
 #[derive(Debug, Default, Clone)]
 struct Ring {
     voted: BTreeMap<Slot, (Digest, SignedVote)>,
-    locked: BTreeMap<Slot, Digest>,
+    locked: BTreeMap<Slot, (Digest, SignedVote)>,
 }
 
 /// One view's votes.
@@ -66,7 +66,7 @@ impl Book {
             }
         }
         if let Some((slot, digest)) = signed.vote.locked
-            && entry.locked.insert(slot, digest).is_none()
+            && entry.locked.insert(slot, (digest, signed.clone())).is_none()
         {
             noted = Noted::New;
         }
@@ -100,7 +100,7 @@ impl Book {
                 .locked
                 .iter()
                 .rev()
-                .find(|(s, d)| on_branch(**s, d))
+                .find(|(s, (d, _))| on_branch(**s, d))
                 .map(|(s, _)| *s),
         };
         found.map_or(0, |s| s.min(tip_slot))
@@ -128,6 +128,22 @@ impl Book {
             .collect()
     }
 
+    /// Each member's newest vote of either part: what shows how far the view has come (R-TELL).
+    pub(crate) fn newest(&self) -> Vec<(MemberId, SignedVote)> {
+        let mut votes = Vec::new();
+        for (member, ring) in (0..).zip(&self.members) {
+            let voted = ring.voted.last_key_value().map(|(_, (_, vote))| vote);
+            let locked = ring.locked.last_key_value().map(|(_, (_, vote))| vote);
+            votes.extend(voted.map(|vote| (member, vote.clone())));
+            votes.extend(
+                locked
+                    .filter(|vote| voted != Some(vote))
+                    .map(|vote| (member, vote.clone())),
+            );
+        }
+        votes
+    }
+
     /// How many voted for exactly this block.
     pub(crate) fn exact_count(&self, slot: Slot, digest: &Digest) -> usize {
         self.members
@@ -139,7 +155,7 @@ impl Book {
     fn named_by(&self, slot: Slot, digest: &Digest, set: &mut MemberSet) {
         for (member, ring) in (0..).zip(&self.members) {
             let voted = ring.voted.get(&slot).is_some_and(|(d, _)| d == digest);
-            if voted || ring.locked.get(&slot) == Some(digest) {
+            if voted || ring.locked.get(&slot).is_some_and(|(d, _)| d == digest) {
                 set.insert(member);
             }
         }
@@ -166,7 +182,7 @@ impl Book {
         let mut all = Vec::new();
         for ring in &self.members {
             all.extend(ring.voted.iter().map(|(s, (d, _))| (*s, *d)));
-            all.extend(ring.locked.iter().map(|(s, d)| (*s, *d)));
+            all.extend(ring.locked.iter().map(|(s, (d, _))| (*s, *d)));
         }
         all.sort_unstable();
         all.dedup();
@@ -176,8 +192,8 @@ impl Book {
     /// Adds another book's locks: only a seeded bug does that.
     pub(crate) fn add_locks(&mut self, other: &Self) {
         for (mine, theirs) in self.members.iter_mut().zip(&other.members) {
-            for (slot, digest) in &theirs.locked {
-                mine.locked.entry(*slot).or_insert(*digest);
+            for (slot, lock) in &theirs.locked {
+                mine.locked.entry(*slot).or_insert_with(|| lock.clone());
             }
         }
     }

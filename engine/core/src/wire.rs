@@ -44,6 +44,7 @@ enum Small {
     Blocks(Digest, Vec<SignedBlock>),
     FetchBatches(MemberId, Height, Digest, Height),
     NotHeld(Digest),
+    Votes(Vec<(MemberId, SignedVote)>),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
@@ -164,6 +165,7 @@ impl Small {
                 floor,
             } => Self::FetchBatches(lane, height, digest, floor),
             Message::NotHeld { digest } => Self::NotHeld(digest),
+            Message::Votes(x) => Self::Votes(x),
         }
     }
 
@@ -189,6 +191,7 @@ impl Small {
                 floor,
             },
             Self::NotHeld(digest) => Message::NotHeld { digest },
+            Self::Votes(x) => Message::Votes(x),
         }
     }
 }

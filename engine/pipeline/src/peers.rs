@@ -193,7 +193,7 @@ impl Peers {
 }
 
 /// Kinds of messages, as [`kind`] numbers them.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "batch",
     "ack",
     "certificate",
@@ -210,6 +210,7 @@ const KINDS: [&str; 16] = [
     "blocks",
     "fetch_batches",
     "not_held",
+    "votes",
 ];
 
 fn kind(message: &Message) -> usize {
@@ -230,6 +231,7 @@ fn kind(message: &Message) -> usize {
         Message::Blocks { .. } => 13,
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
+        Message::Votes(_) => 16,
     }
 }
 

@@ -166,6 +166,7 @@ impl World<'_> {
             Message::Certificate(_) => "availability certificate sent",
             Message::Suspect { .. } => "suspicion",
             Message::NotHeld { .. } => "fetch not answered",
+            Message::Votes(_) => "a laggard is told who voted",
             Message::Block(block) if block.block.cut.iter().any(|entry| entry.certificate.is_some()) => {
                 "block with a certified tip"
             }

@@ -22,8 +22,6 @@ use crate::trace::{self, TraceHash};
 
 /// How long a cluster with nothing to do is watched, in simulated microseconds.
 const IDLE_WATCH_US: u64 = 4_000_000;
-/// How long correct replicas may stand at different slots once all is answered, with liars at work.
-const CONVERGENCE_US: u64 = 10_000_000;
 /// After which nothing may change any more.
 const SETTLE_US: u64 = 1_500_000;
 
@@ -49,7 +47,6 @@ pub(crate) struct World<'a> {
     sequence: u64,
     pub(crate) events: u64,
     done_at: Option<(u64, Vec<View>)>,
-    answered_at: Option<u64>,
 }
 
 impl<'a> World<'a> {
@@ -83,7 +80,6 @@ impl<'a> World<'a> {
             sequence: 0,
             events: 0,
             done_at: None,
-            answered_at: None,
         };
         world.schedule_all();
         world
@@ -199,7 +195,6 @@ impl<'a> World<'a> {
             }
         } else {
             self.done_at = None;
-            self.help_laggards(answered && self.wishes_sent());
         }
         // A view change that was under way may end first.
         if let Some((_, views)) = self
@@ -210,33 +205,6 @@ impl<'a> World<'a> {
             *views = self.hosts.iter().map(|host| host.view).collect();
         }
         self.at(self.time + 20_000, Event::Look);
-    }
-
-    /// A correct replica that left the view with some liars, while the others went on with the votes of the rest of
-    /// them, learns what they commit only when the liars fall silent or the view ends. So, once all is answered: the
-    /// liars fall silent, and something new is asked for now and then.
-    fn help_laggards(&mut self, answered: bool) {
-        if !answered {
-            self.answered_at = None;
-            return;
-        }
-        let since = *self.answered_at.get_or_insert(self.time);
-        if self.time < since + CONVERGENCE_US {
-            return;
-        }
-        self.answered_at = None;
-        self.oracle.verdict.count("a laggard needs the next view");
-        for host in 0..self.hosts.len() {
-            if !self.hosts[host].correct && !self.hosts[host].gone {
-                self.silence(host);
-            }
-        }
-        let client = self.prng.index(self.clients.len());
-        let ahead = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct);
-        let ahead = ahead
-            .max_by_key(|host| self.hosts[*host].committed)
-            .expect("most are correct");
-        self.wish_of(client, ahead);
     }
 
     fn since_healing(&self) -> u64 {
