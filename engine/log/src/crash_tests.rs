@@ -5,21 +5,21 @@ use proptest::prelude::*;
 
 use crate::config::{DeviceChoice, Durability, FlushMethod, LogConfig};
 use crate::error::{FullReason, LogError};
-use crate::faulty::{CRASHES, Crash, Dice, FINGERPRINT, FaultyDisk, SECTOR_BYTES};
 use crate::format::{Address, ChecksumKey, GroupHeader, PAGE_BYTES};
+use crate::simulation::{Crash, Dice, SECTOR_BYTES, SimulatedDisk};
 use crate::{Log, Lsn, Opening, RecordKey};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Record {
-    kind: u8,
-    key: Option<RecordKey>,
-    payload: Vec<u8>,
+pub(crate) struct Record {
+    pub(crate) kind: u8,
+    pub(crate) key: Option<RecordKey>,
+    pub(crate) payload: Vec<u8>,
 }
 
-fn config(durability: Durability, in_flight: u32) -> LogConfig {
+pub(crate) fn config(durability: Durability, in_flight: u32) -> LogConfig {
     LogConfig {
         dir: "simulated".into(),
-        fingerprint: FINGERPRINT,
+        fingerprint: [6; 32],
         segment_bytes: 64 << 10,
         max_log_bytes: 2 << 20,
         max_record_bytes: 20_000,
@@ -34,7 +34,7 @@ fn config(durability: Durability, in_flight: u32) -> LogConfig {
 }
 
 /// A record whose payload is not found by chance; sometimes longer than a buffer.
-fn draw_record(dice: &mut Dice) -> Record {
+pub(crate) fn draw_record(dice: &mut Dice) -> Record {
     let length = match dice.below(10) {
         0 => 12_000 + dice.below(8_000),
         1..=3 => 1_000 + dice.below(6_000),
@@ -52,7 +52,7 @@ fn draw_record(dice: &mut Dice) -> Record {
     }
 }
 
-fn read_all(opening: &mut Opening) -> Result<Vec<Record>, LogError> {
+pub(crate) fn read_all(opening: &mut Opening) -> Result<Vec<Record>, LogError> {
     let mut records = Vec::new();
     while let Some(next) = opening.next() {
         let next = next?;
@@ -69,7 +69,7 @@ fn read_all(opening: &mut Opening) -> Result<Vec<Record>, LogError> {
 /// One life after the other on one disk.
 struct Run {
     dice: Dice,
-    disk: FaultyDisk,
+    disk: SimulatedDisk,
     /// What the log should hold.
     model: Vec<Record>,
     /// The prefix of `model` that must survive.
@@ -80,14 +80,14 @@ impl Run {
     fn new(seed: u64) -> Run {
         Run {
             dice: Dice::new(seed),
-            disk: FaultyDisk::new(64 << 10),
+            disk: SimulatedDisk::new(&config(Durability::Sync, 1), None, seed),
             model: Vec::new(),
             acked: 0,
         }
     }
 
     fn open(&mut self, config: LogConfig) -> Log {
-        let mut opening = Opening::on(config, self.disk.found()).expect("headers are sound");
+        let mut opening = Log::open_simulated(config, &self.disk).expect("headers are sound");
         let records = read_all(&mut opening).expect("a crash alone is never damage");
         let count = records.len();
         assert!(count >= self.acked, "{count} of {} acknowledged records", self.acked);
@@ -168,9 +168,9 @@ fn crashes(seed: u64) {
         }
         let steps = run.dice.below(60);
         run.live(&mut log, mode, steps);
-        let crash = CRASHES[run.dice.below(5) as usize];
+        let crash = Crash::ALL[run.dice.below(5) as usize];
         drop(log);
-        run.disk.crash(crash, &mut run.dice);
+        run.disk.crash(crash);
     }
     run.open(config(Durability::Sync, 1));
     assert!(run.disk.total_bytes() <= 2 << 20, "never beyond max_log_bytes");
@@ -193,8 +193,8 @@ fn closed(seed: u64) -> Run {
     run
 }
 
-fn recover(disk: &FaultyDisk) -> Result<Vec<Record>, LogError> {
-    let mut opening = Opening::on(config(Durability::Sync, 2), disk.found())?;
+fn recover(disk: &SimulatedDisk) -> Result<Vec<Record>, LogError> {
+    let mut opening = Log::open_simulated(config(Durability::Sync, 2), disk)?;
     read_all(&mut opening)
 }
 
@@ -212,7 +212,7 @@ fn place_in_payload(run: &mut Run) -> (u64, usize) {
     }
 }
 
-fn expect_damage(disk: &FaultyDisk, segment: u64, at: usize) {
+fn expect_damage(disk: &SimulatedDisk, segment: u64, at: usize) {
     match recover(disk).expect_err("what was acknowledged is missing") {
         LogError::Damaged { file, offset, what, .. } => {
             assert!(
@@ -272,9 +272,9 @@ proptest! {
 /// Whole groups behind a torn one were on disk; the log went on over them. They never come back.
 #[test]
 fn groups_behind_a_torn_one_stay_dead() {
-    let disk = FaultyDisk::new(64 << 10);
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
     let open = || {
-        let mut opening = Opening::on(config(Durability::Sync, 3), disk.found()).unwrap();
+        let mut opening = Log::open_simulated(config(Durability::Sync, 3), &disk).unwrap();
         let records = read_all(&mut opening).unwrap();
         (records, opening)
     };
@@ -285,7 +285,7 @@ fn groups_behind_a_torn_one_stay_dead() {
     }
     assert_eq!(disk.in_flight(), 3);
     drop(log);
-    disk.crash(Crash::PowerAll, &mut Dice::new(1));
+    disk.crash(Crash::PowerAll);
     let (_, at) = disk.find(b"first")[0];
     disk.tamper(1, |file| file[at] ^= 1);
 
@@ -296,7 +296,7 @@ fn groups_behind_a_torn_one_stay_dead() {
     log.append(1, None, &[b"again"]).unwrap();
     log.wait().unwrap();
     drop(log);
-    disk.crash(Crash::PowerNone, &mut Dice::new(1));
+    disk.crash(Crash::PowerNone);
     let (records, _) = open();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].payload, b"again");
@@ -305,8 +305,8 @@ fn groups_behind_a_torn_one_stay_dead() {
 /// A payload full of group headers, made without the log's key, is no witness of anything.
 #[test]
 fn payloads_cannot_pose_as_groups() {
-    let disk = FaultyDisk::new(64 << 10);
-    let mut log = Opening::on(config(Durability::Sync, 1), disk.found())
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
+    let mut log = Log::open_simulated(config(Durability::Sync, 1), &disk)
         .unwrap()
         .finish()
         .unwrap();
@@ -332,7 +332,7 @@ fn payloads_cannot_pose_as_groups() {
     log.append(1, None, &[&payload]).unwrap();
     log.submit().unwrap();
     drop(log);
-    disk.crash(Crash::PowerAll, &mut Dice::new(1));
+    disk.crash(Crash::PowerAll);
     let first = 4096 + 200;
     disk.tamper(1, |file| file[first] ^= 1);
     assert_eq!(recover(&disk).unwrap(), []);
@@ -341,8 +341,8 @@ fn payloads_cannot_pose_as_groups() {
 /// Rule R-DURABLE: a failed flush is final, whatever completes later.
 #[test]
 fn a_failed_flush_is_never_forgotten() {
-    let disk = FaultyDisk::new(64 << 10);
-    let mut log = Opening::on(config(Durability::Sync, 2), disk.found())
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
+    let mut log = Log::open_simulated(config(Durability::Sync, 2), &disk)
         .unwrap()
         .finish()
         .unwrap();
@@ -369,9 +369,9 @@ fn a_failed_flush_is_never_forgotten() {
 
 #[test]
 fn a_full_disk_refuses_spares_votes_and_recovers() {
-    let disk = FaultyDisk::new(64 << 10);
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
     disk.set_no_space(true);
-    let mut log = Opening::on(config(Durability::Sync, 2), disk.found())
+    let mut log = Log::open_simulated(config(Durability::Sync, 2), &disk)
         .unwrap()
         .finish()
         .unwrap();
@@ -399,7 +399,11 @@ fn a_full_disk_refuses_spares_votes_and_recovers() {
     log.append_vital(2, None, &[b"vote"]).unwrap();
     log.wait().unwrap();
     disk.set_no_space(false);
+    let mut now_us = 0;
     while !log.has_room(5000) {
+        // A full disk is asked again after a while.
+        now_us += 100_000;
+        disk.advance(now_us);
         log.poll().unwrap();
     }
     log.append(1, None, &[&[4; 5000]]).unwrap();
@@ -409,9 +413,9 @@ fn a_full_disk_refuses_spares_votes_and_recovers() {
 /// While the next segment is being prepared an append is refused for the moment, and nothing is lost by it.
 #[test]
 fn an_unready_segment_means_busy() {
-    let disk = FaultyDisk::new(64 << 10);
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
     disk.set_prepare_allowed(false);
-    let mut log = Opening::on(config(Durability::Sync, 2), disk.found())
+    let mut log = Log::open_simulated(config(Durability::Sync, 2), &disk)
         .unwrap()
         .finish()
         .unwrap();
@@ -433,12 +437,12 @@ fn an_unready_segment_means_busy() {
 
 #[test]
 fn the_key_index_is_bounded() {
-    let disk = FaultyDisk::new(64 << 10);
+    let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
     let config = LogConfig {
         max_keys: 1,
         ..config(Durability::Sync, 2)
     };
-    let mut log = Opening::on(config, disk.found()).unwrap().finish().unwrap();
+    let mut log = Log::open_simulated(config, &disk).unwrap().finish().unwrap();
     let key = |byte| Some(RecordKey([byte; 32]));
     log.append(1, key(1), &[b"a"]).unwrap();
     log.append(1, key(1), &[b"b"]).unwrap();

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::buffer::AlignedBuffer;
+use crate::bugs::Bugs;
 use crate::config::{Durability, LogConfig};
 use crate::device::{self, Device, Job};
 use crate::error::LogError;
@@ -82,6 +83,7 @@ pub(crate) fn open(config: &LogConfig) -> Result<Found, LogError> {
         key: header.key,
         first_segment: header.first_segment,
         segments,
+        bugs: Bugs::default(),
     })
 }
 
@@ -325,6 +327,21 @@ impl ReadSegments for Disk {
 }
 
 impl Medium for Disk {
+    fn rewrite(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+        let file = Arc::clone(self.file(segment));
+        for (at, piece) in (offset..)
+            .step_by(self.scratch.len())
+            .zip(bytes.chunks(self.scratch.len()))
+        {
+            let aligned = &mut self.scratch[..piece.len()];
+            aligned.copy_from_slice(piece);
+            file.file
+                .write_all_at(aligned, at)
+                .map_err(|error| LogError::io("write", &file.path, at, &error))?;
+        }
+        Ok(())
+    }
+
     fn sync_all(&mut self) -> Result<(), LogError> {
         for file in &self.files {
             file.file

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
+use crate::bugs::Bugs;
 use crate::config::Durability;
 use crate::error::LogError;
 use crate::format::{Address, Checksum, ChecksumKey};
@@ -64,6 +65,7 @@ pub(crate) struct Flushes {
     syncing: Option<Point>,
     pub(crate) counts: FlushCounts,
     reaped: Vec<Done>,
+    bugs: Bugs,
 }
 
 /// Where the log stood when it was opened.
@@ -71,6 +73,7 @@ pub(crate) struct Start {
     pub(crate) point: Point,
     pub(crate) checksum: Checksum,
     pub(crate) opening: u64,
+    pub(crate) bugs: Bugs,
 }
 
 impl Flushes {
@@ -105,6 +108,7 @@ impl Flushes {
             syncing: None,
             counts: FlushCounts::default(),
             reaped: Vec::new(),
+            bugs: start.bugs.clone(),
         }
     }
 
@@ -197,12 +201,26 @@ impl Flushes {
         let mut reaped = std::mem::take(&mut self.reaped);
         medium.reap(wait && self.in_motion(), &mut reaped)?;
         for done in reaped.drain(..) {
+            if done.result.is_err() && self.bugs.retry_failed_flush() {
+                self.flush_again(done.ticket, medium)?;
+                continue;
+            }
             self.complete(done)?;
         }
         self.reaped = reaped;
         self.land();
         self.start_waiting(key, medium)?;
         self.start_sync(medium)
+    }
+
+    /// What must never be done: after a failed flush the next one has nothing to write, and succeeds.
+    fn flush_again(&self, ticket: u64, medium: &mut dyn Medium) -> Result<(), LogError> {
+        let flight = self.flying.iter().find(|flight| flight.point.group == ticket);
+        medium.start(Flush {
+            ticket,
+            segment: flight.expect("a completion belongs to a flight").address.segment,
+            work: Work::Sync,
+        })
     }
 
     fn complete(&mut self, done: Done) -> Result<(), LogError> {

@@ -19,10 +19,12 @@
 //! ```
 //!
 //! Modules: `format` and `recovery` are pure; `group`, `flushes`, `space`, `index` make up [`Log`]; `medium` is what they
-//! need of storage; `disk`, `segment_file`, `prepare` and `device` are storage; `faulty` is storage that crashes.
+//! need of storage; `disk`, `segment_file`, `prepare` and `device` are storage; `simulation` is storage that
+//! crashes and lies.
 #![warn(missing_docs)]
 
 mod buffer;
+pub mod bugs;
 mod config;
 #[cfg(test)]
 mod crash_tests;
@@ -30,8 +32,6 @@ mod device;
 mod disk;
 mod error;
 mod event;
-#[cfg(test)]
-mod faulty;
 mod filesystem;
 mod flushes;
 mod format;
@@ -43,7 +43,10 @@ mod opening;
 mod prepare;
 mod recovery;
 mod segment_file;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod space;
+mod window;
 
 pub use config::{DeviceChoice, Durability, FlushMethod, LogConfig};
 pub use error::{FullReason, LogError};

@@ -104,6 +104,13 @@ impl Log {
         Opening::open(config)
     }
 
+    /// As [`open`](Log::open), on a simulated disk.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn open_simulated(config: LogConfig, disk: &crate::simulation::SimulatedDisk) -> Result<Opening, LogError> {
+        config.check()?;
+        Opening::on(config, disk.found()?)
+    }
+
     pub(crate) fn from_parts(parts: Parts) -> Result<Log, LogError> {
         let mut log = Log {
             config: parts.config,

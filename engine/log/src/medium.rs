@@ -1,5 +1,5 @@
-//! What the log needs of storage. Implemented by a directory with a device ([`crate::disk`]) and, for tests, by a
-//! simulated disk that can crash.
+//! What the log needs of storage. Implemented by a directory with a device ([`crate::disk`]) and by a
+//! simulated disk ([`crate::simulation`]).
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ pub(crate) trait ReadSegments {
 
 /// Storage for one log. One thread owns it.
 pub(crate) trait Medium: ReadSegments + Send {
+    /// Writes whole pages that stand there already; `sync_all` makes them durable.
+    fn rewrite(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> Result<(), LogError>;
     /// Brings all segments to stable storage: what recovery read may have come from a cache.
     fn sync_all(&mut self) -> Result<(), LogError>;
     /// Shows the pool of buffers before the first flush; the medium may register and number them.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::RecordKey;
 use crate::buffer::AlignedBuffer;
+use crate::bugs::Bugs;
 use crate::config::{Durability, LogConfig};
 use crate::disk;
 use crate::error::LogError;
@@ -37,6 +38,7 @@ pub struct Opening {
     current: Option<(Bytes, std::vec::IntoIter<(usize, RecordHeader)>)>,
     failed: Option<LogError>,
     notes: Vec<String>,
+    bugs: Bugs,
     medium: Box<dyn Medium>,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Found {
     pub(crate) key: ChecksumKey,
     pub(crate) first_segment: u64,
     pub(crate) segments: Vec<Segment>,
+    /// None are on in a release.
+    pub(crate) bugs: Bugs,
 }
 
 impl Opening {
@@ -64,6 +68,7 @@ impl Opening {
             &config.fingerprint,
             found.first_segment,
             found.segments,
+            &found.bugs,
         )?;
         let notes = medium.notes();
         Ok(Opening {
@@ -74,6 +79,7 @@ impl Opening {
             current: None,
             failed: None,
             notes,
+            bugs: found.bugs,
             medium,
         })
     }
@@ -140,6 +146,7 @@ impl Opening {
         if self.config.durability != Durability::None {
             // What was just read may have been in a cache only: a process that was killed between write and flush
             // leaves such groups, and from here on they count as durable.
+            self.scan.rewrite_unproven(self.medium.as_mut())?;
             self.medium.sync_all()?;
         }
         let (chain, segments, at) = self.scan.finish();
@@ -157,6 +164,7 @@ impl Opening {
             },
             checksum: chain.checksum,
             opening: self.medium.draw(),
+            bugs: self.bugs,
         };
         let flushes = Flushes::new(
             self.config.durability,

@@ -7,17 +7,19 @@
 //! told of the group: a **torn tail**, and the log ends here. Several flushes are in flight at once, so whole groups
 //! behind a torn one are normal; they are not read, and the chain keeps them from ever being read later.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
+use crate::bugs::Bugs;
 use crate::error::LogError;
 use crate::format::{
     Address, Checksum, ChecksumKey, FIRST_GROUP, GROUP_HEADER_BYTES, GroupHeader, HeaderFault, PAGE_BYTES,
     RecordHeader, SegmentHeader, padded,
 };
-use crate::medium::{ReadSegments, Segment};
+use crate::medium::{Medium, ReadSegments, Segment};
+use crate::window::Window;
 
-/// Bytes read at once.
-const WINDOW_BYTES: u64 = 1 << 20;
 const REMEDY: &str = "nothing was changed; keep the directory for examination and let this replica rejoin \
                       through quarantine with an empty one (R-QUARANTINE)";
 
@@ -40,6 +42,16 @@ pub(crate) struct Chain {
     pub(crate) end: Address,
 }
 
+/// A sound group that no later one claims to be durable.
+struct Unproven {
+    number: u64,
+    /// Index of its segment.
+    at: usize,
+    address: Address,
+    bytes: usize,
+    checksum: Checksum,
+}
+
 /// The search for groups.
 pub(crate) struct Scan {
     key: ChecksumKey,
@@ -47,10 +59,12 @@ pub(crate) struct Scan {
     /// Index in `segments` of the chain's end.
     at: usize,
     chain: Chain,
+    unproven: VecDeque<Unproven>,
     window: Window,
     ended: bool,
     torn: Option<String>,
     read_bytes: u64,
+    bugs: Bugs,
 }
 
 /// Why no group of the chain stands at an address.
@@ -76,6 +90,7 @@ impl Scan {
         fingerprint: &[u8; 32],
         first_segment: u64,
         segments: Vec<Segment>,
+        bugs: &Bugs,
     ) -> Result<Scan, LogError> {
         for (expected, segment) in (first_segment..).zip(&segments) {
             if segment.number != expected {
@@ -99,10 +114,12 @@ impl Scan {
                     offset: FIRST_GROUP,
                 },
             },
+            unproven: VecDeque::new(),
             window: Window::default(),
             ended: false,
             torn: None,
             read_bytes: 0,
+            bugs: bugs.clone(),
         })
     }
 
@@ -132,6 +149,33 @@ impl Scan {
         let broken = broken.expect("the segment of the chain's end was looked at");
         self.end(source, &broken)?;
         Ok(None)
+    }
+
+    /// Writes those groups again that no later one claims durable; a flush must follow. If an earlier process ended
+    /// because their flush failed, their pages may be clean in a cache and nowhere else: a flush alone would not write
+    /// them.
+    pub(crate) fn rewrite_unproven(&mut self, medium: &mut dyn Medium) -> Result<(), LogError> {
+        let mut again = Vec::new();
+        for group in &self.unproven {
+            let segment = self.segments[group.at];
+            let source: &mut dyn ReadSegments = medium;
+            let read = self.window.bytes(source, segment, group.address.offset, group.bytes)?;
+            let sound = GroupHeader::decode(read, &self.key, group.address)
+                .is_some_and(|(header, sum)| sum == group.checksum && records(&self.key, &header, read).is_ok());
+            if !sound {
+                return Err(LogError::Damaged {
+                    file: source.path(segment.number),
+                    offset: group.address.offset,
+                    what: format!("group {} was sound a moment ago and is not", group.number),
+                    remedy: REMEDY,
+                });
+            }
+            again.clear();
+            again.extend_from_slice(read);
+            again.resize(padded(group.bytes), 0);
+            medium.rewrite(segment.number, group.address.offset, &again)?;
+        }
+        Ok(())
     }
 
     /// Where the log ends. Only after `next_group` returned `None`.
@@ -200,6 +244,20 @@ impl Scan {
 
     fn accept(&mut self, at: usize, header: &GroupHeader, checksum: Checksum) {
         let end = header.address.offset + padded(header.bytes as usize) as u64;
+        while self
+            .unproven
+            .front()
+            .is_some_and(|group| group.number <= header.durable)
+        {
+            self.unproven.pop_front();
+        }
+        self.unproven.push_back(Unproven {
+            number: header.number,
+            at,
+            address: header.address,
+            bytes: header.bytes as usize,
+            checksum,
+        });
         self.at = at;
         self.chain = Chain {
             number: header.number,
@@ -231,7 +289,7 @@ impl Scan {
                 let page = self.window.bytes(source, segment, offset, PAGE_BYTES)?;
                 if let Some((header, _)) = GroupHeader::decode(page, &self.key, address) {
                     later += u64::from(address != broken.address);
-                    if header.durable >= lost {
+                    if header.durable >= lost && !self.bugs.damage_is_torn_tail() {
                         return Err(self.damage(source, broken, address));
                     }
                 }
@@ -352,38 +410,5 @@ fn check_header(
             ),
         )),
         Ok(_) => Ok(()),
-    }
-}
-
-/// The stretch of a segment read last.
-#[derive(Default)]
-struct Window {
-    segment: u64,
-    start: u64,
-    held: Vec<u8>,
-}
-
-impl Window {
-    fn bytes(
-        &mut self,
-        source: &mut dyn ReadSegments,
-        segment: Segment,
-        offset: u64,
-        count: usize,
-    ) -> Result<&[u8], LogError> {
-        let held_to = self.start + self.held.len() as u64;
-        let inside = self.segment == segment.number && offset >= self.start && offset + count as u64 <= held_to;
-        if !inside {
-            let most = segment.bytes - offset;
-            let take = (padded(count) as u64).max(WINDOW_BYTES).min(most);
-            self.held.resize(take as usize, 0);
-            // Until the read succeeds the window holds nothing.
-            self.segment = 0;
-            source.read_at(segment.number, offset, &mut self.held)?;
-            self.segment = segment.number;
-            self.start = offset;
-        }
-        let from = (offset - self.start) as usize;
-        Ok(&self.held[from..from + count])
     }
 }
