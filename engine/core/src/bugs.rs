@@ -2,6 +2,10 @@
 //!
 //! Without the feature `bugs` every switch is a constant `false`: a release binary holds none of this.
 
+use alloc::vec::Vec;
+
+use trireme_crypto::{Domain, Signed};
+
 use crate::types::{MemberId, View};
 
 macro_rules! switches {
@@ -28,6 +32,14 @@ macro_rules! switches {
 
             /// The names of all switches.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Whether a switch is on.
+            pub fn is_on(&self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name(),)*
+                    _ => false,
+                }
+            }
 
             /// Sets a switch by name; false if there is none.
             #[cfg(feature = "bugs")]
@@ -62,11 +74,30 @@ impl Bugs {
         let _ = leaders;
         cfg!(feature = "bugs")
     }
+
+    /// The domain that statements are made in: cluster and epoch (R-STATEMENT).
+    pub fn domain(&self, domain: Domain) -> Domain {
+        Domain {
+            epoch: if self.epoch_unsigned() { 0 } else { domain.epoch },
+            ..domain
+        }
+    }
+
+    /// Positions of the invalid signatures (R-SIG).
+    pub fn invalid(&self, items: &[Signed<'_>]) -> Vec<usize> {
+        #[cfg(feature = "bugs")]
+        if self.uncofactored_batch {
+            return trireme_crypto::bugs::invalid_without_cofactor(items);
+        }
+        trireme_crypto::invalid_in_batch(items)
+    }
 }
 
 switches! {
     /// 1: slow commit at f+1 locks.
     commit_at_one_honest,
+    /// 2: the gate lets a certificate name a signer twice.
+    count_signer_twice,
     /// 3: a Timeout reports genesis instead of the highest Qc.
     forget_lock_at_view_change,
     /// 4: votes leave before their record is durable.
@@ -81,12 +112,24 @@ switches! {
     no_branch_condition,
     /// 9: the accepted list keeps only the newest view (history "split").
     report_last_view_only,
+    /// 10: the epoch is not under the signatures, so what was said in an epoch before counts in this one.
+    epoch_unsigned,
+    /// 11: a Qc whose votes were signed in the epoch before is valid.
+    old_epoch_quorum,
     /// 12: slots execute out of order.
     execute_out_of_order,
+    /// 13: what a fetch of blocks lets commit is given to execution, and given once more by the commit.
+    sync_delivers_too,
+    /// 15: a session keeps its newest reply only and forgets that the others were ever executed.
+    forget_replies,
     /// 20: an ack leaves before the batch is stored.
     ack_before_storage,
+    /// 21: signatures are judged without the factor 8, several at once by one equation (history: torsion).
+    uncofactored_batch,
     /// 22: joins a view change at one Timeout.
     join_at_one,
+    /// 23: the view timer doubles and never comes down.
+    timer_never_resets,
     /// 25: fast commit at q.
     fast_at_quorum,
     /// 26: tau is one too large.
@@ -111,4 +154,8 @@ switches! {
     timestamp_no_escape,
     /// 37: the window bounds apply before a view's first Qc (history "full window").
     window_on_first_blocks,
+    /// 39: the view timer comes down after commits under one leader, who may be faulty.
+    decay_on_one_leader,
+    /// 40: an owner's signed header stands as its entry in an Ac, before the batch is durable there.
+    header_as_ack,
 }

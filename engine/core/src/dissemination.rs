@@ -286,12 +286,12 @@ impl Replica {
     pub(crate) fn make_certificate(&mut self, lane: MemberId, floor: Height, out: &mut Outbox) -> Option<Ac> {
         let count = self.quorums.one_honest();
         for _ in 0..self.quorums.n() {
-            let ac = self.lanes[usize::from(lane)].newest_certifiable(floor, count)?;
+            let ac = self.lanes[usize::from(lane)].newest_certifiable(floor, count, &self.bugs)?;
             if self.lane(lane).ac().is_some_and(|known| known.height >= ac.height) {
                 return None;
             }
             self.counters.signatures_verified += ac.acks.len() as u64;
-            let bad = bad_acks(&ac, &*self.keys, &self.domain);
+            let bad = bad_acks(&ac, &*self.keys, &self.domain, &self.bugs);
             if bad.is_empty() {
                 self.note_certificate(&ac);
                 return Some(ac);

@@ -41,6 +41,11 @@ impl ExecutionQueue {
         self.executed == committed
     }
 
+    /// Gives slots from `slot` on to execution again: only a seeded bug does that.
+    pub(crate) fn give_again(&mut self, slot: Slot) {
+        self.sent = self.sent.min(slot - 1);
+    }
+
     pub(crate) fn committed(&mut self, fast: bool) {
         self.fast.push_back(fast);
     }

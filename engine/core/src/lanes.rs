@@ -11,9 +11,10 @@ use trireme_crypto::{Digest, Domain};
 
 use crate::api::JobId;
 use crate::bugs::Bugs;
+use crate::check::ac_statements;
 use crate::message::{Ac, AcEntry, Ack, Batch, BatchHeader, SignedAck, SignedHeader};
 use crate::quorum::MemberSet;
-use crate::types::{Height, MemberId};
+use crate::types::{Height, Keys, MemberId};
 
 /// Bytes of executed batches that are kept in memory for replicas that lag; older ones are read from the log.
 const RETAINED_BYTES: u64 = 8 << 20;
@@ -327,16 +328,25 @@ impl Lane {
     }
 
     /// The f+1 acks that would make a certificate of this batch, not verified yet.
-    pub(crate) fn certifiable(&self, height: Height, digest: &Digest, count: usize) -> Option<Ac> {
+    pub(crate) fn certifiable(&self, height: Height, digest: &Digest, count: usize, bugs: &Bugs) -> Option<Ac> {
         let book = self.books.get(&(height, *digest))?;
+        let header = self
+            .stored
+            .get(digest)
+            .filter(|_| bugs.header_as_ack())
+            .map(|s| AcEntry {
+                member: self.owner,
+                verified: false,
+                signature: s.head.signature,
+            });
         let good = (0..).zip(&book.acks).filter_map(|(member, ack)| {
-            let signed = ack.as_ref()?;
-            let counts = signed.ack.stored && signed.ack.witnessed;
-            counts.then_some(AcEntry {
+            let signed = ack.as_ref().filter(|s| s.ack.stored && s.ack.witnessed);
+            let entry = signed.map(|s| AcEntry {
                 member,
-                verified: signed.ack.verified,
-                signature: signed.signature,
-            })
+                verified: s.ack.verified,
+                signature: s.signature,
+            });
+            entry.or_else(|| header.clone().filter(|h| h.member == member))
         });
         let acks: Vec<AcEntry> = good.take(count).collect();
         (acks.len() == count).then_some(Ac {
@@ -348,10 +358,10 @@ impl Lane {
     }
 
     /// The highest batch above `floor` whose acks suffice for a certificate.
-    pub(crate) fn newest_certifiable(&self, floor: Height, count: usize) -> Option<Ac> {
+    pub(crate) fn newest_certifiable(&self, floor: Height, count: usize, bugs: &Bugs) -> Option<Ac> {
         let keys = self.books.range((floor + 1, Digest::ZERO)..).rev();
         keys.map(|(k, _)| k)
-            .find_map(|(height, digest)| self.certifiable(*height, digest, count))
+            .find_map(|(height, digest)| self.certifiable(*height, digest, count, bugs))
     }
 
     /// Drops an ack whose signature proved bad.
@@ -459,7 +469,7 @@ impl Lane {
 }
 
 /// Verifies the acks of a certificate made here; the members whose signature is bad.
-pub(crate) fn bad_acks(ac: &Ac, keys: &dyn crate::types::Keys, domain: &Domain) -> Vec<MemberId> {
-    let entries: Vec<_> = ac.statements(domain).collect();
+pub(crate) fn bad_acks(ac: &Ac, keys: &dyn Keys, domain: &Domain, bugs: &Bugs) -> Vec<MemberId> {
+    let entries = ac_statements(ac, keys, domain, bugs);
     keys.invalid(&entries).into_iter().map(|i| entries[i].0).collect()
 }

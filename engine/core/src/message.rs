@@ -251,6 +251,18 @@ pub struct Qc {
 }
 
 impl Qc {
+    /// What each voter signed: its vote for exactly this block, with its lock.
+    pub fn statements(&self, domain: &Domain) -> impl Iterator<Item = (MemberId, Digest, Signature)> {
+        self.votes.iter().map(|entry| {
+            let vote = Vote {
+                view: self.at.view,
+                voted: Some((self.at.slot, self.at.digest)),
+                locked: entry.locked,
+            };
+            (entry.member, vote.statement(domain), entry.signature)
+        })
+    }
+
     /// The certificate of genesis, valid by definition.
     pub fn genesis(digest: Digest) -> Self {
         Self {

@@ -137,7 +137,7 @@ impl Replica {
         context.bugs = bugs.clone();
         Self {
             quorums,
-            domain: keys.domain(),
+            domain: bugs.domain(keys.domain()),
             me: keys.me(),
             context,
             now: Now::default(),
@@ -148,7 +148,7 @@ impl Replica {
             books: Books::new(n, ring),
             leading: Leading::new(n),
             change: ViewChange::new(n),
-            timing: Timing::new(&params),
+            timing: Timing::new(&params, bugs.clone()),
             fetch: Fetcher::default(),
             peers: vec![Peer::default(); n],
             execution: ExecutionQueue::default(),

@@ -58,7 +58,7 @@ pub(crate) struct Safety {
 
 impl Safety {
     pub(crate) fn new(keys: Arc<dyn Keys>, params: Params, genesis: Digest, bugs: Bugs) -> Self {
-        let domain = keys.domain();
+        let domain = bugs.domain(keys.domain());
         Self {
             keys,
             domain,

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use trireme_crypto::{Digest, context, hash, hash_parts};
 
+use crate::bugs::Bugs;
 use crate::request::RequestNumber;
 use crate::types::{ClientId, Params, Slot};
 
@@ -154,6 +155,7 @@ impl Session {
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     limits: SessionLimits,
+    bugs: Bugs,
     sessions: BTreeMap<ClientId, Session>,
     touched: Vec<ClientId>,
     scratch: Vec<u8>,
@@ -162,8 +164,14 @@ pub struct SessionTable {
 impl SessionTable {
     /// An empty table.
     pub fn new(limits: SessionLimits) -> Self {
+        Self::with_bugs(limits, Bugs::default())
+    }
+
+    /// The same with clauses broken on purpose; [`Bugs`] has no switch in a release build.
+    pub fn with_bugs(limits: SessionLimits, bugs: Bugs) -> Self {
         Self {
             limits,
+            bugs,
             sessions: BTreeMap::new(),
             touched: Vec::new(),
             scratch: Vec::new(),
@@ -202,6 +210,7 @@ impl SessionTable {
         Some(OpenSession {
             session,
             limits: self.limits,
+            bugs: &self.bugs,
         })
     }
 
@@ -225,6 +234,7 @@ impl SessionTable {
 pub struct OpenSession<'a> {
     session: &'a mut Session,
     limits: SessionLimits,
+    bugs: &'a Bugs,
 }
 
 impl OpenSession<'_> {
@@ -272,5 +282,9 @@ impl OpenSession<'_> {
         );
         assert!(before.is_none(), "a number executes once");
         self.session.trim(self.limits.result_bytes);
+        while self.bugs.forget_replies() && self.session.held.len() > 1 {
+            let (_, held) = self.session.held.pop_first().expect("more than one");
+            self.session.result_bytes -= held.result.len();
+        }
     }
 }

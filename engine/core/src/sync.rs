@@ -246,5 +246,9 @@ impl Replica {
             self.evaluate(view, slot, &digest, out);
         }
         self.resume_commit(out);
+        if self.bugs.sync_delivers_too() {
+            self.try_execute(out);
+            self.execution.give_again(lowest);
+        }
     }
 }

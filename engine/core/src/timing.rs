@@ -2,6 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
+use crate::bugs::Bugs;
 use crate::types::{MemberId, Params, Tick};
 
 /// The most doublings of the view timer: 2^32 x base (R-TIMER).
@@ -33,6 +34,7 @@ impl Mean {
 /// What one replica measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Timing {
+    bugs: Bugs,
     floor_us: u64,
     factor: u64,
     decay_commits: u64,
@@ -53,8 +55,9 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    pub(crate) fn new(params: &Params) -> Self {
+    pub(crate) fn new(params: &Params, bugs: Bugs) -> Self {
         Self {
+            bugs,
             floor_us: params.timer_floor_us,
             factor: params.timer_factor,
             decay_commits: params.timer_decay_commits,
@@ -140,11 +143,16 @@ impl Timing {
     pub(crate) fn committed(&mut self, leader: MemberId, now: Tick) {
         self.late_views = 0;
         self.commits_under[usize::from(leader)] += 1;
-        if self.doublings == 0 && self.turnaround_doublings == 0 {
+        if self.doublings == 0 && self.turnaround_doublings == 0 || self.bugs.timer_never_resets() {
             return;
         }
         let leaders = self.commits_under.iter().filter(|c| **c >= self.decay_commits).count();
-        if leaders >= self.one_honest || now.since(self.decayed_at) >= MINUTE_US {
+        let enough = if self.bugs.decay_on_one_leader() {
+            1
+        } else {
+            self.one_honest
+        };
+        if leaders >= enough || now.since(self.decayed_at) >= MINUTE_US {
             self.doublings = self.doublings.saturating_sub(1);
             self.turnaround_doublings = self.turnaround_doublings.saturating_sub(1);
             self.commits_under.fill(0);

@@ -2,9 +2,12 @@
 
 mod lab;
 
-use lab::{Lab, genesis, without};
+use lab::{Actor, Disk, Lab, genesis, without};
+use trireme_core::Message;
 use trireme_core::bugs::Bugs;
-use trireme_core::message::{Entry, Justify};
+use trireme_core::message::{Entry, Justify, SignedBlock};
+use trireme_core::sessions::{SessionLimits, SessionTable, Verdict};
+use trireme_crypto::{Digest, PublicKey};
 
 fn needs(clause: &str, holds: impl Fn(&Bugs) -> bool) {
     assert!(holds(&without("")), "fails with every clause in force");
@@ -53,7 +56,7 @@ fn a_vote_waits_for_its_record() {
         let lab = Lab::new(4, 1);
         let block = lab.block(0, (0, genesis()), 0, Justify::None);
         let mut r3 = lab.replica(3, bugs);
-        r3.disk = lab::Disk::Stuck;
+        r3.disk = Disk::Stuck;
         r3.hear_block(&block.1);
         assert!(r3.accepted(&block.0));
         let early = r3.voted_for(&block.0);
@@ -89,5 +92,148 @@ fn a_new_leader_proposes_with_nothing_to_order() {
         r1.hear_tc(0, &lab.empty_tc(0, &[0, 2, 3]));
         r1.wait(1_000);
         r1.proposals().len() == 1
+    });
+}
+
+/// R-STATEMENT, section 4: a quorum is of distinct members.
+#[test]
+fn a_signer_counts_once() {
+    needs("count_signer_twice", |bugs| {
+        let lab = Lab::new(4, 1);
+        let block = lab.block(0, (0, genesis()), 0, Justify::None);
+        let doubled = lab.qc(0, (1, block.0), &[0, 0, 1]);
+        let mut r3 = lab.replica(3, bugs);
+        r3.hear(0, Message::HighQc(Box::new(doubled))).is_err()
+    });
+}
+
+/// What members with the same keys signed in epoch 0 says nothing in epoch 1.
+fn refuses_the_epoch_before(bugs: &Bugs) -> bool {
+    let lab = Lab::new(4, 1);
+    let block = lab.block(0, (0, genesis()), 0, Justify::None);
+    let old = lab.qc(0, (1, block.0), &[0, 1, 2]);
+    let mut r3 = lab.replica_in(1, 3, bugs);
+    r3.hear(0, Message::HighQc(Box::new(old))).is_err()
+}
+
+/// R-STATEMENT: the epoch is under every signature.
+#[test]
+fn the_epoch_is_signed() {
+    needs("epoch_unsigned", refuses_the_epoch_before);
+}
+
+/// R-EPOCH: a signature counts in its epoch only.
+#[test]
+fn a_quorum_counts_in_its_epoch() {
+    needs("old_epoch_quorum", refuses_the_epoch_before);
+}
+
+/// R-EXECUTE: blocks that were fetched and are committed by votes execute once.
+#[test]
+fn what_was_fetched_executes_once() {
+    needs("sync_delivers_too", |bugs| {
+        let lab = Lab::new(4, 1);
+        let first = lab.block(0, (0, genesis()), 0, Justify::None);
+        let second = lab.block(0, (1, first.0), 0, Justify::None);
+        let mut r3 = lab.replica(3, bugs);
+        for member in [0, 1, 2] {
+            let at = Some((2, second.0));
+            r3.hear_vote(member, lab.vote(member, 0, at, at));
+        }
+        r3.wait(1_000_000);
+        assert!(r3.executed.is_empty(), "the blocks are not here");
+        let blocks = vec![second.1, first.1];
+        r3.hear(
+            0,
+            Message::Blocks {
+                digest: second.0,
+                blocks,
+            },
+        )
+        .unwrap();
+        r3.executed == [1, 2]
+    });
+}
+
+/// R-EXECUTE: what was executed in a session's window is known, whatever became of its reply.
+#[test]
+fn a_retry_finds_its_reply() {
+    needs("forget_replies", |bugs| {
+        let limits = SessionLimits {
+            window: 8,
+            max_sessions: 1,
+            result_bytes: 100,
+        };
+        let mut table = SessionTable::with_bugs(limits, bugs.clone());
+        let mut session = table.open(&PublicKey([1; 32]), 0).expect("room for one");
+        for number in [1, 2] {
+            assert_eq!(session.judge(number, number), Verdict::Fresh);
+            session.record(number, Digest([9; 32]), bytes::Bytes::from_static(b"done"), number);
+        }
+        matches!(session.judge(1, 3), Verdict::Executed { .. })
+    });
+}
+
+/// Lets a block be accepted and committed by the votes of all.
+fn commit(lab: &Lab, replica: &mut Actor, block: &(Digest, SignedBlock)) {
+    let (view, slot) = (block.1.block.view, block.1.block.slot);
+    replica.hear_block(&block.1);
+    for member in [0, 1, 2] {
+        replica.hear_vote(member, lab.vote(member, view, Some((slot, block.0)), None));
+    }
+    assert_eq!(replica.replica.committed(), slot);
+}
+
+/// R-TIMER: commits under f+1 leaders take a doubling back.
+#[test]
+fn the_timer_comes_down_again() {
+    needs("timer_never_resets", |bugs| {
+        let mut lab = Lab::new(4, 1);
+        lab.params.timer_decay_commits = 1;
+        let mut r3 = lab.replica(3, bugs);
+        let first = lab.block(0, (0, genesis()), 0, Justify::None);
+        commit(&lab, &mut r3, &first);
+        let list = [(0, 1, first.0)];
+        let quit = |member| lab.timeout(member, 0, &lab.no_qc(), &list, Entry::Genesis);
+        let tc = lab.tc(&[quit(0), quit(1), quit(2)]);
+        r3.hear_tc(1, &tc);
+        let doubled = r3.replica.status().view_timer_us;
+        let second = lab.block(1, (1, first.0), 0, Justify::Tc(Box::new(tc)));
+        commit(&lab, &mut r3, &second);
+        assert_eq!(doubled, 2 * lab.params.timer_floor_us);
+        r3.replica.status().view_timer_us == lab.params.timer_floor_us
+    });
+}
+
+/// R-TIMER: one leader alone, who may be faulty, takes nothing back.
+#[test]
+fn one_leader_does_not_shorten_the_timer() {
+    needs("decay_on_one_leader", |bugs| {
+        let mut lab = Lab::new(4, 1);
+        lab.params.timer_decay_commits = 1;
+        let mut r3 = lab.replica(3, bugs);
+        let tc = lab.empty_tc(0, &[0, 1, 2]);
+        r3.hear_tc(1, &tc);
+        let first = lab.block(1, (0, genesis()), 0, Justify::Tc(Box::new(tc)));
+        commit(&lab, &mut r3, &first);
+        let second = lab.block(1, (1, first.0), 0, Justify::None);
+        commit(&lab, &mut r3, &second);
+        r3.replica.status().view_timer_us == 2 * lab.params.timer_floor_us
+    });
+}
+
+/// R-WITNESS: an owner's header says nothing about storage. R1's batch is nowhere durable but at R0, who may be faulty.
+#[test]
+fn a_header_is_no_entry_of_a_certificate() {
+    needs("header_as_ack", |bugs| {
+        let lab = Lab::new(4, 1);
+        let mut r3 = lab.replica(3, bugs);
+        r3.disk = Disk::Stuck;
+        let (digest, batch) = lab.batch(1, 1, (0, Digest::ZERO));
+        r3.hear(1, Message::Batch(batch)).unwrap();
+        r3.hear(0, Message::Ack(lab.ack(0, 1, 1, digest))).unwrap();
+        r3.wait(1_000_000);
+        let certified = |o: &trireme_core::Outbound| matches!(o.message, Message::Certificate(_));
+        !r3.sent.iter().any(certified)
     });
 }

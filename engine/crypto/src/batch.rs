@@ -156,6 +156,17 @@ fn defect(parts: &[Part<'_>]) -> EdwardsPoint {
     EdwardsPoint::vartime_multiscalar_mul(&scalars, &points)
 }
 
+/// The defect of a whole list; nothing if some entry cannot be taken apart.
+#[cfg(feature = "bugs")]
+pub(crate) fn defect_of(items: &[Signed<'_>]) -> Option<EdwardsPoint> {
+    let parts = items.iter().zip(coefficients(items)).enumerate();
+    let mut parts: Vec<Part<'_>> = parts
+        .map(|(index, (item, z))| Part::of(item, z, index))
+        .collect::<Option<_>>()?;
+    sort_by_key(&mut parts);
+    Some(defect(&parts))
+}
+
 /// Whether a defect is zero but for components of small order.
 fn vanishes(defect: &EdwardsPoint) -> bool {
     defect.mul_by_cofactor().is_identity()

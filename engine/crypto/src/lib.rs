@@ -39,10 +39,14 @@
 extern crate alloc;
 
 mod batch;
+#[cfg(feature = "bugs")]
+pub mod bugs;
 mod bytes;
 pub mod context;
 mod digest;
 mod encoding;
+#[cfg(feature = "forge")]
+pub mod forge;
 mod keys;
 pub mod merkle;
 mod rule;

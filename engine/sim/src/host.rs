@@ -92,7 +92,7 @@ impl Host {
             disk: Disk::new(parts.pace),
             known: 0,
             facts: Facts::default(),
-            machine: Machine::new(&parts.params),
+            machine: Machine::new(&parts.params, &bugs),
             work: VecDeque::new(),
             channels: vec![None; parts.hosts],
             timer_at: None,
@@ -126,7 +126,7 @@ impl Host {
 
     /// A new replica reads the log; the effects of reading and starting are returned.
     pub(crate) fn come_up(&mut self, time_us: u64, encode: bool) -> Vec<Effect> {
-        self.machine = Machine::new(&self.params);
+        self.machine = Machine::new(&self.params, &self.bugs);
         let mut replica = replica(&self.params, &self.keys, self.genesis, &self.bugs);
         let mut out = Vec::new();
         for record in self.disk.recovered() {

@@ -6,8 +6,11 @@
 use std::sync::Arc;
 
 use trireme_core::MemberId;
+use trireme_core::bugs::Bugs;
 use trireme_core::types::Keys;
-use trireme_crypto::{Digest, Domain, PublicKey, SecretKey, Signature, Signed, VerifyingKey, context, hash_parts};
+use trireme_crypto::{
+    Digest, Domain, PublicKey, SecretKey, Signature, Signed, VerifyingKey, context, forge, hash_parts,
+};
 
 use crate::prng::{Prng, split_mix};
 
@@ -21,14 +24,20 @@ enum Secret {
 /// All secrets of one simulated cluster.
 pub(crate) struct Ring {
     domain: Domain,
+    /// There was an epoch before, number 0.
+    has_past: bool,
+    bugs: Bugs,
     members: Vec<Secret>,
     clients: Vec<(PublicKey, Secret)>,
 }
 
 impl Ring {
     /// Draws the secrets of `members` replicas and `clients` clients.
-    pub(crate) fn new(prng: &mut Prng, members: usize, clients: usize, real: bool) -> Arc<Self> {
+    ///
+    /// One cluster in eight is in its second epoch: an earlier one had the same members with the same keys.
+    pub(crate) fn new(prng: &mut Prng, members: usize, clients: usize, real: bool, bugs: &Bugs) -> Arc<Self> {
         let cluster_id = hash_parts(context::CLUSTER, &[&prng.next().to_le_bytes()]);
+        let epoch = u64::from(cluster_id.0[0] < 32);
         let members = (0..members).map(|_| Secret::draw(prng, real)).collect();
         let clients = (0..clients)
             .map(|_| {
@@ -37,15 +46,31 @@ impl Ring {
             })
             .collect();
         Arc::new(Self {
-            domain: Domain { cluster_id, epoch: 0 },
+            domain: bugs.domain(Domain { cluster_id, epoch }),
+            has_past: epoch > 0,
+            bugs: bugs.clone(),
             members,
             clients,
         })
     }
 
-    /// The cluster and its only epoch.
+    /// The cluster and its epoch.
     pub(crate) fn domain(&self) -> Domain {
         self.domain
+    }
+
+    /// The domain of the epoch before, if there was one.
+    pub(crate) fn past(&self) -> Option<Domain> {
+        self.has_past.then_some(Domain {
+            epoch: 0,
+            ..self.domain
+        })
+    }
+
+    /// What a member signed in the epoch before: whatever the attacker finds worth keeping.
+    pub(crate) fn signed_in_the_past(&self, member: MemberId, statement: &Digest) -> Signature {
+        assert!(self.has_past, "there was an epoch before");
+        self.members[usize::from(member)].sign(statement)
     }
 
     /// What one member may do with the ring.
@@ -53,6 +78,8 @@ impl Ring {
         MemberKeys {
             me,
             ring: Arc::clone(self),
+            bends: false,
+            bugs: Bugs::default(),
         }
     }
 
@@ -145,6 +172,23 @@ fn fake(words: &[u64; 4], statement: &Digest) -> Signature {
 pub(crate) struct MemberKeys {
     me: MemberId,
     ring: Arc<Ring>,
+    /// Its signatures have components of small order (real Ed25519 only).
+    bends: bool,
+    /// Broken clauses of its signature rule.
+    bugs: Bugs,
+}
+
+impl MemberKeys {
+    /// The keys of one who signs as RFC 8032 does not: valid by R-SIG, and by no rule without the factor 8.
+    pub(crate) fn bent(self) -> Self {
+        Self { bends: true, ..self }
+    }
+
+    /// The keys of one whose rule has the run's broken clauses.
+    pub(crate) fn broken(self) -> Self {
+        let bugs = self.ring.bugs.clone();
+        Self { bugs, ..self }
+    }
 }
 
 impl Keys for MemberKeys {
@@ -157,17 +201,35 @@ impl Keys for MemberKeys {
     }
 
     fn sign(&self, statement: &Digest) -> Signature {
-        self.ring.members[usize::from(self.me)].sign(statement)
+        match &self.ring.members[usize::from(self.me)] {
+            // Components of every order come up, and none.
+            Secret::Real(secret, _) if self.bends => forge::torsioned(secret, statement, statement.0[0]),
+            secret => secret.sign(statement),
+        }
     }
 
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
-        let good = |(member, statement, signature): &(MemberId, Digest, Signature)| {
-            self.ring
-                .members
-                .get(usize::from(*member))
-                .is_some_and(|secret| secret.made(statement, signature))
-        };
-        (0..entries.len()).filter(|i| !good(&entries[*i])).collect()
+        let mut invalid = Vec::new();
+        let (mut items, mut places) = (Vec::new(), Vec::new());
+        for (place, (member, message, signature)) in entries.iter().enumerate() {
+            match self.ring.members.get(usize::from(*member)) {
+                Some(Secret::Real(_, key)) => {
+                    places.push(place);
+                    items.push(Signed {
+                        key,
+                        message,
+                        signature,
+                    });
+                }
+                Some(secret) if secret.made(message, signature) => {}
+                _ => invalid.push(place),
+            }
+        }
+        if !items.is_empty() {
+            invalid.extend(self.bugs.invalid(&items).into_iter().map(|item| places[item]));
+            invalid.sort_unstable();
+        }
+        invalid
     }
 }
 
@@ -178,7 +240,7 @@ mod tests {
     #[test]
     fn nobody_signs_for_another() {
         for real in [false, true] {
-            let ring = Ring::new(&mut Prng::new(1), 3, 1, real);
+            let ring = Ring::new(&mut Prng::new(1), 3, 1, real, &Bugs::default());
             let statement = hash_parts(context::VOTE, &[b"x"]);
             let other = hash_parts(context::VOTE, &[b"y"]);
             let signature = ring.member(1).sign(&statement);

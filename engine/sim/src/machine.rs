@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use trireme_core::api::Execution;
+use trireme_core::bugs::Bugs;
 use trireme_core::message::StateVote;
 use trireme_core::reply::ReplySet;
 use trireme_core::types::ClientId;
@@ -54,14 +55,14 @@ pub(crate) struct Done {
 }
 
 impl Machine {
-    pub(crate) fn new(params: &Params) -> Self {
+    pub(crate) fn new(params: &Params, bugs: &Bugs) -> Self {
         let seen = Seen::default();
         let app = Watched {
             store: Kv::new(),
             seen: Arc::clone(&seen),
         };
         Self {
-            executor: Executor::new(Box::new(app), ClientRegistry::Open, params),
+            executor: Executor::with_bugs(Box::new(app), ClientRegistry::Open, params, bugs.clone()),
             seen,
         }
     }

@@ -218,6 +218,7 @@ impl World<'_> {
         let Some(liar) = &mut self.hosts[host].liar else { return };
         let mut lies = liar.outgoing(to, message);
         lies.extend(liar.out_of_turn(to, view));
+        lies.extend(liar.bring_back(&self.ring, view));
         for lie in lies {
             let scene = self.scene(host);
             self.oracle.sent(scene, &lie, &self.hosts[host].facts);

@@ -53,7 +53,7 @@ impl<'a> World<'a> {
     /// Builds the cluster of a plan.
     pub(crate) fn new(mut prng: Prng, plan: Plan, options: &Options, lines: Lines<'a>) -> Self {
         let n = plan.roles.len();
-        let ring = Ring::new(&mut prng, n, plan.load.clients, plan.real_signatures);
+        let ring = Ring::new(&mut prng, n, plan.load.clients, plan.real_signatures, &options.bugs);
         let genesis = hash_parts(context::CLUSTER, &[b"genesis", &ring.domain().cluster_id.0]);
         let sizes = Sizes::new(n, usize::from(plan.params.f));
         let correct = plan.roles.iter().map(|role| matches!(role, Role::Correct)).collect();

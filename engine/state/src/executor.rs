@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use trireme_core::api::Execution;
+use trireme_core::bugs::Bugs;
 use trireme_core::message::StateVote;
 use trireme_core::reply::{MAX_REPLY_ENTRIES, MAX_REPLY_SET_BYTES, MAX_RESULT_BYTES, Outcome, ReplyEntry, ReplySet};
 use trireme_core::request::{Body, BundleRef, RequestNumber, RequestRef};
@@ -120,6 +121,14 @@ impl Executor {
     /// The state before slot 1.
     pub fn new(app: Box<dyn Application>, registry: ClientRegistry, params: &Params) -> Self {
         Self::with_limits(app, registry, SessionLimits::new(params))
+    }
+
+    /// [`Executor::new`] with clauses broken on purpose; [`Bugs`] has no switch in a release build.
+    pub fn with_bugs(app: Box<dyn Application>, registry: ClientRegistry, params: &Params, bugs: Bugs) -> Self {
+        Self {
+            sessions: SessionTable::with_bugs(SessionLimits::new(params), bugs),
+            ..Self::new(app, registry, params)
+        }
     }
 
     /// [`Executor::new`] with session limits of the caller's; equal at all members.

@@ -4,17 +4,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use trireme_core::api::{Effect, Evidence, Input, Outbound, Reject};
 use trireme_core::bugs::Bugs;
 use trireme_core::check::{CheckContext, check, leader};
 use trireme_core::message::{
-    Accepted, Block, CutEntry, Entry, Envelope, Justify, Qc, QcRef, QcVote, SignedBlock, SignedTimeout, SignedVote, Tc,
-    TcEntry, Timeout, Vote,
+    Accepted, Ack, Batch, BatchHeader, Block, CutEntry, Entry, Envelope, Justify, Qc, QcRef, QcVote, SignedAck,
+    SignedBlock, SignedHeader, SignedTimeout, SignedVote, Tc, TcEntry, Timeout, Vote,
 };
 use trireme_core::record::{Record, VoteRecord};
-use trireme_core::types::Keys;
+use trireme_core::types::{Height, Keys};
 use trireme_core::{MemberId, Message, Now, Params, Replica, Slot, Tick, View};
-use trireme_crypto::{Digest, Domain, Signature, context, hash_parts};
+use trireme_crypto::{Digest, Domain, Signature, context, hash, hash_parts};
 
 /// Wall clock at the start.
 pub const WALL: u64 = 1_794_000_000_000_000;
@@ -23,6 +24,7 @@ pub const WALL: u64 = 1_794_000_000_000_000;
 pub struct TestKeys {
     me: MemberId,
     n: u16,
+    epoch: u64,
 }
 
 fn sign(member: MemberId, statement: &Digest) -> Signature {
@@ -35,7 +37,10 @@ impl Keys for TestKeys {
         self.me
     }
     fn domain(&self) -> Domain {
-        domain()
+        Domain {
+            epoch: self.epoch,
+            ..domain()
+        }
     }
     fn sign(&self, statement: &Digest) -> Signature {
         sign(self.me, statement)
@@ -101,6 +106,40 @@ impl Lab {
         let digest = block.digest(&domain());
         let signature = sign(leader(block.view, usize::from(self.params.n)), &digest);
         (digest, SignedBlock { block, signature })
+    }
+
+    /// A batch with one request, signed by the owner of its lane.
+    pub fn batch(&self, lane: MemberId, height: Height, parent: (Height, Digest)) -> (Digest, Batch) {
+        let body = Bytes::from_static(b"one request");
+        let witnesses = (0..self.params.n).filter(|member| *member != lane);
+        let header = BatchHeader {
+            lane,
+            height,
+            parent: parent.1,
+            parent_height: parent.0,
+            body_root: hash(context::BATCH_BODY, &body),
+            ops: 1,
+            bytes: u32::try_from(body.len()).expect("short"),
+            witnesses: witnesses.take(usize::from(self.params.f)).collect(),
+        };
+        let digest = header.digest(&domain());
+        let signature = sign(lane, &digest);
+        let head = SignedHeader { header, signature };
+        (digest, Batch { head, body })
+    }
+
+    /// A member's ack that it stored a batch and vouches for it.
+    pub fn ack(&self, member: MemberId, lane: MemberId, height: Height, digest: Digest) -> SignedAck {
+        let ack = Ack {
+            lane,
+            height,
+            digest,
+            stored: true,
+            verified: true,
+            witnessed: true,
+        };
+        let signature = sign(member, &ack.statement(&domain()));
+        SignedAck { ack, signature }
     }
 
     pub fn vote(
@@ -191,7 +230,13 @@ impl Lab {
 
     /// A real replica with one clause switched off, or none.
     pub fn replica(&self, me: MemberId, bugs: &Bugs) -> Actor {
-        let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n: self.params.n });
+        self.replica_in(0, me, bugs)
+    }
+
+    /// The same in an epoch; what the lab makes is of epoch 0.
+    pub fn replica_in(&self, epoch: u64, me: MemberId, bugs: &Bugs) -> Actor {
+        let n = self.params.n;
+        let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n, epoch });
         let mut replica = Replica::with_bugs(self.params.clone(), keys, genesis(), bugs.clone());
         let context = replica.check_context();
         let mut out = Vec::new();
@@ -202,6 +247,7 @@ impl Lab {
             time: 0,
             sent: Vec::new(),
             records: Vec::new(),
+            executed: Vec::new(),
             alarms: 0,
             evidence: Vec::new(),
             disk: Disk::Instant,
@@ -237,6 +283,8 @@ pub struct Actor {
     pub sent: Vec<Outbound>,
     /// All that was written.
     pub records: Vec<Record>,
+    /// Slots given to execution, in order.
+    pub executed: Vec<Slot>,
     pub alarms: usize,
     pub evidence: Vec<Evidence>,
     pub disk: Disk,
@@ -247,7 +295,7 @@ impl Actor {
     /// A message on a member's channel; refused if the gate refuses it.
     pub fn hear(&mut self, from: MemberId, message: Message) -> Result<(), Reject> {
         let envelope = Envelope {
-            epoch: 0,
+            epoch: self.context.keys.domain().epoch,
             view: self.replica.view(),
             message,
         };
@@ -315,10 +363,13 @@ impl Actor {
                 }
                 Effect::Send(outbound) => self.sent.push(outbound),
                 Effect::Verify { job, .. } => self.step(Input::Verified { job, good: true }),
-                Effect::Execute(execution) => self.step(Input::Executed {
-                    slot: execution.slot,
-                    state: None,
-                }),
+                Effect::Execute(execution) => {
+                    self.executed.push(execution.slot);
+                    self.step(Input::Executed {
+                        slot: execution.slot,
+                        state: None,
+                    });
+                }
                 Effect::Evidence(evidence) => self.evidence.push(*evidence),
                 Effect::Alarm(_) => self.alarms += 1,
                 Effect::StateRoot { .. } | Effect::Serve { .. } | Effect::Disconnect { .. } => {}

@@ -1,7 +1,6 @@
 //! Signatures as only the holder of a key who does not follow RFC 8032 can make them.
 
 use curve25519_dalek::EdwardsPoint;
-use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity;
@@ -76,9 +75,14 @@ pub(crate) fn with_r(signer: u64, number: u64, r: Scalar, r_bytes: [u8; 32]) -> 
 
 /// A valid signature whose `R` has the component number `torsion` of small order.
 pub(crate) fn torsioned(signer: u64, number: u64, torsion: usize) -> Entry {
-    let r = Scalar::from_bytes_mod_order(hash(context::SEED, &[signer.to_le_bytes(), number.to_le_bytes()].concat()).0);
-    let commitment = ED25519_BASEPOINT_POINT * r + small_order()[torsion % 8];
-    with_r(signer, number, r, commitment.compress().0)
+    let (secret, message) = (secret(signer), message(number));
+    let component = u8::try_from(torsion % 8).unwrap();
+    Entry {
+        key: secret.verifying_key(),
+        signature: trireme_crypto::forge::torsioned(&secret, &message, component),
+        message,
+        valid: true,
+    }
 }
 
 /// The signature with `S + L` in place of `S`: equal modulo the order, but not canonical.

@@ -52,6 +52,23 @@ fn torsioned_r_is_refused_without_the_factor() {
     }
 }
 
+/// Without the factor, one signature is good in some company and bad alone and in other company: the bug that R-SIG
+/// keeps out exists, and the bank's switch has it.
+#[test]
+fn without_the_factor_company_decides() {
+    let bent = torsioned(1, 7, 3);
+    let mut verdicts = [0, 0];
+    for company in 0..200 {
+        let other = honest(2, company);
+        let items = [bent.signed(), other.signed()];
+        assert!(verify_batch(&items) && invalid_in_batch(&items).is_empty());
+        verdicts[trireme_crypto::bugs::invalid_without_cofactor(&items).len()] += 1;
+    }
+    assert_eq!(trireme_crypto::bugs::invalid_without_cofactor(&[bent.signed()]), [0]);
+    // One in eight, give or take.
+    assert!((8..=50).contains(&verdicts[0]), "{verdicts:?}");
+}
+
 /// All ways to put torsioned and plain signatures into batches of 8, with equal and with different components, which
 /// cancel in some of them.
 #[test]

@@ -5,6 +5,7 @@
 
 mod lies;
 mod memory;
+mod past;
 
 use trireme_core::message::Message;
 use trireme_core::types::Params;
