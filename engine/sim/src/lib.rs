@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod disk;
 mod event;
+mod guard;
 mod host;
 mod keys;
 mod machine;
@@ -23,6 +24,7 @@ mod oracle;
 mod plan;
 mod prng;
 mod shell;
+mod sometimes;
 mod trace;
 mod traffic;
 mod world;
@@ -30,8 +32,10 @@ mod world;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use guard::guarded;
 pub use oracle::Violation;
 pub use plan::Options;
+pub use sometimes::{ALWAYS, ENOUGH_SEEDS, SOMETIMES};
 
 use plan::Plan;
 use prng::Prng;
@@ -65,6 +69,13 @@ pub fn run_seed(seed: u64, options: &Options) -> Report {
     run(seed, options, None)
 }
 
+/// Runs a seed; a panic in it is a violation of the invariant "panic", with the words and the place of the panic. The
+/// rest of such a report says nothing.
+pub fn run_guarded(seed: u64, options: &Options) -> Report {
+    let own = options.clone();
+    guarded(move || run_seed(seed, &own)).unwrap_or_else(|words| Report::of_panic(seed, options, words))
+}
+
 /// Runs a seed and gives each event as a line: time, replica, input, effects.
 pub fn replay(seed: u64, options: &Options, mut line: impl FnMut(&str)) -> Report {
     run(seed, options, Some(&mut line))
@@ -90,6 +101,28 @@ fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
         trace_hash: world.hash.value(),
         violations: std::mem::take(&mut world.oracle.verdict.violations),
         counters: std::mem::take(&mut world.oracle.verdict.counters),
+    }
+}
+
+impl Report {
+    fn of_panic(seed: u64, options: &Options, words: String) -> Self {
+        let panic = Violation {
+            invariant: "panic",
+            time_us: 0,
+            member: None,
+            text: words,
+        };
+        Self {
+            seed,
+            n: options.n.unwrap_or(0),
+            f: 0,
+            byzantine: 0,
+            events: 0,
+            simulated_us: 0,
+            violations: vec![panic],
+            counters: BTreeMap::new(),
+            trace_hash: 0,
+        }
     }
 }
 

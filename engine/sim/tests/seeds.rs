@@ -4,46 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trireme_sim::{Options, Report, run_seed};
+use trireme_sim::{ALWAYS, ENOUGH_SEEDS, Options, Report, SOMETIMES, run_guarded, run_seed};
 
-const SEEDS: u64 = 1_000;
-
-/// What has to happen in some seed, or the simulator does not reach where bugs live.
-const SOMETIMES: &[&str] = &[
-    "a faulty lane owner equivocates",
-    "a faulty leader equivocates",
-    "a faulty member falls silent",
-    "a faulty member votes twice",
-    "amnesia",
-    "availability certificate sent",
-    "block with a certified tip",
-    "bundle refused",
-    "certified tip accepted",
-    "channel closed for misbehaviour",
-    "connection broken",
-    "copy of a request",
-    "crash",
-    "evidence of two blocks",
-    "evidence of two headers",
-    "evidence of two votes",
-    "fast commit",
-    "fetch of batches",
-    "fetch of blocks",
-    "forged body refused",
-    "message refused",
-    "request acknowledged",
-    "restart",
-    "retry",
-    "safe tip above the Qc",
-    "slow commit",
-    "spoilt frame",
-    "state certificate sent",
-    "unacknowledged records survive a crash",
-    "view change with open pipeline",
-    "view entered",
-];
-
-/// Runs seeds on all processors; a panic in one is reported with its number.
+/// Runs seeds on all processors; a panic in one is a violation as others.
 fn run_all(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Report> {
     let next = AtomicU64::new(seeds.start);
     let reports = Mutex::new(Vec::new());
@@ -56,8 +19,7 @@ fn run_all(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Report> {
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = std::panic::catch_unwind(|| run_seed(seed, options));
-                    let report = report.unwrap_or_else(|_| panic!("seed {seed} panics"));
+                    let report = run_guarded(seed, options);
                     reports.lock().expect("no panic holds it").push(report);
                 }
             });
@@ -68,7 +30,7 @@ fn run_all(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Report> {
 
 #[test]
 fn a_thousand_seeds() {
-    let reports = run_all(0..SEEDS, &Options::default());
+    let reports = run_all(0..ENOUGH_SEEDS, &Options::default());
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, times) in reports.iter().flat_map(|report| &report.counters) {
         *totals.entry(*name).or_default() += times;
@@ -80,7 +42,7 @@ fn a_thousand_seeds() {
         .collect();
     assert!(
         failed.is_empty(),
-        "{} of {SEEDS} seeds failed:\n{}",
+        "{} of {ENOUGH_SEEDS} seeds failed:\n{}",
         failed.len(),
         failed.join("\n")
     );
@@ -116,7 +78,14 @@ fn without_faults_nothing_happens_but_progress() {
         chaos: false,
         ..Options::default()
     };
-    for report in run_all(0..20, &options) {
+    let reports = run_all(0..20, &options);
+    for name in ALWAYS {
+        assert!(
+            reports.iter().any(|report| report.counters.contains_key(name)),
+            "{name} does not happen"
+        );
+    }
+    for report in reports {
         assert!(report.violations.is_empty(), "{report}");
         assert!(
             !report.counters.contains_key("channel closed for misbehaviour"),

@@ -60,6 +60,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Local(args) => return local::run(args),
+        Command::Simulate(args) => return simulate::run(&args),
         Command::Init(args) => init::run(args),
         Command::Replica(args) => replica::run(&args),
         Command::Put(args) => kv::put(args),
@@ -68,7 +69,6 @@ fn main() -> ExitCode {
         Command::Cas(args) => kv::cas(args),
         Command::Load(args) => load::run(args),
         Command::Status(args) => status::run(&args),
-        Command::Simulate(args) => simulate::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -257,5 +257,44 @@ fn a_seed_is_replayed_with_a_trace() {
     assert!(stdout(&output).lines().count() > 100);
     let again = run(&["simulate", "--seed", "1"]);
     assert_eq!(stdout(&output), stdout(&again), "equal seeds, equal traces");
-    assert!(run(&["simulate"]).status.code() == Some(2));
+}
+
+#[test]
+fn seeds_are_run_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report.json");
+    let output = run(&[
+        "simulate",
+        "--seeds",
+        "2",
+        "--first",
+        "1",
+        "--replicas",
+        "4..5",
+        "--json",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).contains("2 seeds") && stdout(&output).contains("no violation"));
+    let report: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    support::assert_documented("## The report of a simulation", &report);
+    assert_eq!((&report["seeds"], &report["violations"]), (&2.into(), &0.into()));
+    assert!(report["simulated_to_wall"].as_f64().unwrap() > 0.0 && report["events"].as_u64().unwrap() > 1_000);
+    let never = report["never_fired"].as_array().unwrap();
+    let fired = |name: &&Value| report["counters"][name.as_str().unwrap()].as_u64().unwrap_or(0) > 0;
+    assert!(!never.is_empty() && never.iter().filter(fired).count() == 0);
+}
+
+#[test]
+fn impossible_simulations_are_refused() {
+    for wrong in [
+        &["simulate"][..],
+        &["simulate", "--threads", "1"],
+        &["simulate", "--seeds", "0"],
+        &["simulate", "--seeds", "1", "--seed", "1"],
+        &["simulate", "--seeds", "1", "--replicas", "3"],
+        &["simulate", "--minutes", "0"],
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }

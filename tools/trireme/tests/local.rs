@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -38,48 +37,12 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Keys of the table in README.md, with their types.
-fn documented() -> Vec<(String, String)> {
-    let readme = include_str!("../README.md");
-    let rows = readme.lines().filter(|line| line.starts_with("| `"));
-    let cells = rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
-    cells
-        .flat_map(|cells| {
-            let keys = cells[0]
-                .split(',')
-                .map(|key| key.trim().trim_matches('`').to_owned())
-                .collect::<Vec<_>>();
-            keys.into_iter()
-                .map(move |key| (key, cells[1].to_owned()))
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-fn has_type(value: &Value, kind: &str) -> bool {
-    kind.split(" or ").any(|kind| match kind {
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "bool" => value.is_boolean(),
-        "null" => value.is_null(),
-        "object" => value.is_object(),
-        "array of strings" => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
-        other => panic!("README names the type {other}"),
-    })
-}
-
 /// The report has the keys of README.md, no others, in the types that stand there.
 fn assert_documented(report: &Value) {
-    let documented = documented();
-    let written: BTreeSet<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    let listed: BTreeSet<&str> = documented.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(written, listed);
-    for (key, kind) in &documented {
-        assert!(has_type(&report[key], kind), "{key}: {} is no {kind}", report[key]);
-    }
+    support::assert_documented("## The report (", report);
     for key in ["p50", "p90", "p99", "p99_9", "max"] {
         assert!(
-            has_type(&report["latency_us"][key], "number or null"),
+            support::has_type(&report["latency_us"][key], "number or null"),
             "latency_us.{key}"
         );
     }

@@ -10,7 +10,7 @@ mod ports;
 mod replicas;
 mod report;
 mod session;
-mod signals;
+pub(crate) mod signals;
 mod summary;
 mod watch;
 

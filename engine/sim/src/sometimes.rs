@@ -1,0 +1,49 @@
+//! What has to happen now and then: a simulator that never gets there does not reach where bugs live.
+
+/// Counters of [`Report::counters`](crate::Report::counters) that have to fire in some seed of a run of at least
+/// [`ENOUGH_SEEDS`] of the swarm (faults, liars, random sizes). The suite fails if one does not; `trireme simulate` says
+/// which. Whoever adds a fault, a strategy or a way of the protocol adds the counter that shows it.
+pub const SOMETIMES: &[&str] = &[
+    "a faulty lane owner equivocates",
+    "a faulty leader equivocates",
+    "a faulty member falls silent",
+    "a faulty member votes twice",
+    "amnesia",
+    "availability certificate sent",
+    "block with a certified tip",
+    "bundle refused",
+    "certified tip accepted",
+    "channel closed for misbehaviour",
+    "connection broken",
+    "copy of a request",
+    "crash",
+    "evidence of two blocks",
+    "evidence of two headers",
+    "evidence of two votes",
+    "fast commit",
+    "fetch of batches",
+    "fetch of blocks",
+    "forged body refused",
+    "message refused",
+    "request acknowledged",
+    "restart",
+    "retry",
+    "safe tip above the Qc",
+    "slow commit",
+    "spoilt frame",
+    "state certificate sent",
+    "unacknowledged records survive a crash",
+    "view change with open pipeline",
+    "view entered",
+];
+
+/// So many seeds make every counter of [`SOMETIMES`] fire.
+pub const ENOUGH_SEEDS: u64 = 1_000;
+
+/// What has to happen in some seed of twenty without faults and without liars, too. A part of [`SOMETIMES`].
+pub const ALWAYS: &[&str] = &[
+    "fast commit",
+    "request acknowledged",
+    "slow commit",
+    "state certificate sent",
+];

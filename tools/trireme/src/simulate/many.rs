@@ -1,0 +1,226 @@
+//! Many seeds on all processors.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use trireme_sim::{ENOUGH_SEEDS, Options, Report, run_guarded};
+
+use super::SimulateArgs;
+use super::figures::{Failure, Figures};
+use crate::local::signals::Signals;
+use crate::say::say;
+
+/// A run with so many violations shows no more by going on; and each panic keeps memory (see `trireme_sim::guarded`).
+const ENOUGH_VIOLATIONS: u64 = 500;
+
+/// What the threads share.
+struct Shared {
+    next: AtomicU64,
+    end: u64,
+    stop: AtomicBool,
+    deadline: Option<Instant>,
+}
+
+impl Shared {
+    /// The next seed to run.
+    fn take(&self) -> Option<u64> {
+        let over = self.deadline.is_some_and(|at| Instant::now() >= at);
+        if over || self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let seed = self.next.fetch_add(1, Ordering::Relaxed);
+        (seed < self.end).then_some(seed)
+    }
+}
+
+/// The report of the run (`tools/trireme/README.md`).
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: &'static str,
+    ok: bool,
+    version: &'static str,
+    profile: &'static str,
+    replicas: Option<String>,
+    first: u64,
+    seeds: u64,
+    violations: u64,
+    failing: &'a [Failure],
+    events: u64,
+    events_per_s: f64,
+    simulated_s: f64,
+    wall_s: f64,
+    cpu_s: f64,
+    threads: u16,
+    simulated_to_wall: f64,
+    simulated_to_cpu: f64,
+    counters: &'a std::collections::BTreeMap<&'static str, u64>,
+    never_fired: Vec<&'static str>,
+    interrupted: bool,
+}
+
+/// Whether no seed breaks anything.
+pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
+    let json = args.json.as_deref().map(super::create_report).transpose()?;
+    let processors = || std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX));
+    let threads = args.threads.unwrap_or_else(processors);
+    let shared = Arc::new(Shared {
+        next: AtomicU64::new(args.first),
+        end: args.seeds.map_or(u64::MAX, |seeds| args.first.saturating_add(seeds)),
+        stop: AtomicBool::new(false),
+        deadline: args
+            .minutes
+            .map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0)),
+    });
+    let mut figures = Figures::new(threads);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    stop_on_signal(Arc::clone(&shared), Arc::clone(&interrupted))?;
+    std::thread::scope(|scope| {
+        let (tell, hear) = mpsc::channel();
+        for _ in 0..threads {
+            let (tell, shared) = (tell.clone(), &shared);
+            scope.spawn(move || work(shared, &tell, |seed| args.options(seed)));
+        }
+        drop(tell);
+        collect(args, &shared, &hear, &mut figures);
+    });
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    summary(args, &figures, interrupted);
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &to_json(args, &figures, interrupted)).context("cannot write the report")?;
+    }
+    Ok(figures.violations == 0)
+}
+
+fn work(shared: &Shared, tell: &Sender<Report>, options: impl Fn(u64) -> Options) {
+    while let Some(seed) = shared.take() {
+        if tell.send(run_guarded(seed, &options(seed))).is_err() {
+            return;
+        }
+    }
+}
+
+/// The first signal ends the run with what it has so far; the second one ends the process.
+fn stop_on_signal(shared: Arc<Shared>, interrupted: Arc<AtomicBool>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::catch()?
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(signals.next());
+        interrupted.store(true, Ordering::Relaxed);
+        shared.stop.store(true, Ordering::Relaxed);
+        let again = runtime.block_on(signals.next());
+        std::process::exit(again.exit_code().into());
+    });
+    Ok(())
+}
+
+/// Adds up what the threads tell, until all of them are done.
+fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Report>, figures: &mut Figures) {
+    let live = std::io::stdout().is_terminal();
+    let pause = Duration::from_secs(if live { 1 } else { 10 });
+    let mut due = Instant::now() + pause;
+    loop {
+        match hear.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(report) => {
+                let seed = report.seed;
+                if figures.add(&report, || args.replay_command(seed)).is_some() {
+                    clear(live);
+                    say!("{report}\n  replay with: {}", args.replay_command(seed));
+                }
+                if figures.violations >= ENOUGH_VIOLATIONS {
+                    shared.stop.store(true, Ordering::Relaxed);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if Instant::now() >= due {
+            due = Instant::now() + pause;
+            progress(live, &figures.line());
+        }
+    }
+    clear(live);
+}
+
+/// On a terminal the line stays where it is.
+fn progress(live: bool, line: &str) {
+    if live {
+        clear(live);
+        let mut out = std::io::stdout();
+        let _ = write!(out, "{line}").and_then(|()| out.flush());
+    } else {
+        say!("{line}");
+    }
+}
+
+fn clear(live: bool) {
+    if live {
+        let _ = write!(std::io::stdout(), "\r\x1b[K");
+    }
+}
+
+fn summary(args: &SimulateArgs, figures: &Figures, interrupted: bool) {
+    say!(
+        "{}{} seeds, {} events, {:.2} h simulated in {:.1} s on {} threads: {:.0}:1 per core ({:.0}:1 by CPU time), \
+         {:.0} events/s",
+        if interrupted { "interrupted; " } else { "" },
+        figures.seeds,
+        figures.events,
+        figures.simulated_s() / 3600.0,
+        figures.wall_s(),
+        figures.threads,
+        figures.ratio(),
+        figures.cpu_ratio(),
+        figures.events_per_s()
+    );
+    for (name, count) in &figures.counters {
+        say!("  {name:<40} {count}");
+    }
+    let never = figures.never_fired(args.profile.sometimes());
+    if !never.is_empty() {
+        say!(
+            "never happened ({ENOUGH_SEEDS} seeds of the swarm make all of them happen): {}",
+            never.join(", ")
+        );
+    }
+    if figures.violations == 0 {
+        say!("no violation");
+        return;
+    }
+    say!("{} seeds break an invariant:", figures.violations);
+    for failure in &figures.failing {
+        say!("  {:<9} {}", failure.invariant, failure.replay);
+    }
+}
+
+fn to_json<'a>(args: &SimulateArgs, figures: &'a Figures, interrupted: bool) -> Json<'a> {
+    Json {
+        schema: "trireme.simulate/1",
+        ok: figures.violations == 0,
+        version: env!("CARGO_PKG_VERSION"),
+        profile: args.profile.name(),
+        replicas: args.replicas.map(|replicas| replicas.to_string()),
+        first: args.first,
+        seeds: figures.seeds,
+        violations: figures.violations,
+        failing: &figures.failing,
+        events: figures.events,
+        events_per_s: figures.events_per_s(),
+        simulated_s: figures.simulated_s(),
+        wall_s: figures.wall_s(),
+        cpu_s: figures.cpu_s(),
+        threads: figures.threads,
+        simulated_to_wall: figures.ratio(),
+        simulated_to_cpu: figures.cpu_ratio(),
+        counters: &figures.counters,
+        never_fired: figures.never_fired(args.profile.sometimes()),
+        interrupted,
+    }
+}
