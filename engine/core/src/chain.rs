@@ -140,6 +140,17 @@ impl Chain {
         }
     }
 
+    /// A block and its known ancestors above `floor`, newest first.
+    pub(crate) fn branch(&self, digest: &Digest, floor: Slot) -> impl Iterator<Item = (Slot, Digest)> {
+        let mut at = *digest;
+        core::iter::from_fn(move || {
+            let block = self.get(&at).filter(|block| block.slot > floor)?;
+            let here = (block.slot, at);
+            at = block.parent;
+            Some(here)
+        })
+    }
+
     /// Whether `ancestor` (at `slot`) is `digest` itself or below it on its chain.
     pub(crate) fn extends(&self, digest: &Digest, ancestor: &Digest, slot: Slot) -> bool {
         self.ancestor_at(digest, slot).as_ref() == Some(ancestor)

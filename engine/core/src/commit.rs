@@ -146,13 +146,13 @@ impl Replica {
         } else {
             self.quorums.quorum()
         };
-        let fast = book.watermark(Mark::Voted, fast_at, digest, slot, &self.chain);
+        let fast = book.watermark(Mark::Voted, fast_at, (slot, digest), self.committed(), &self.chain);
         let slow = if self.bugs.old_locks_count() {
             self.books
                 .merged(view)
-                .watermark(Mark::Locked, slow_at, digest, slot, &self.chain)
+                .watermark(Mark::Locked, slow_at, (slot, digest), self.committed(), &self.chain)
         } else {
-            book.watermark(Mark::Locked, slow_at, digest, slot, &self.chain)
+            book.watermark(Mark::Locked, slow_at, (slot, digest), self.committed(), &self.chain)
         };
         let target = fast.max(slow);
         // A vote counts for ancestors of the same view only; older ones follow by the chain.

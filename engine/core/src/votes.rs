@@ -79,37 +79,51 @@ impl Book {
         noted
     }
 
-    /// The highest slot at or below `tip`'s at which this member stands on `tip`'s branch.
-    fn mark(&self, member: usize, mark: Mark, tip: &Digest, tip_slot: Slot, chain: &Chain) -> Slot {
+    /// The highest slot at or below `tip`'s at which this member stands on `tip`'s branch; slots up to `floor` are not
+    /// looked for.
+    fn mark(&self, member: usize, mark: Mark, tip: (Slot, &Digest), floor: Slot, chain: &Chain) -> Slot {
         let ring = &self.members[member];
-        let on_branch = |slot: Slot, digest: &Digest| {
-            if slot >= tip_slot {
-                digest == tip || chain.extends(digest, tip, tip_slot)
-            } else {
-                chain.extends(tip, digest, slot)
-            }
+        let said = |slot: Slot| match mark {
+            Mark::Voted => ring.voted.get(&slot).map(|(digest, _)| digest),
+            Mark::Locked => ring.locked.get(&slot).map(|(digest, _)| digest),
         };
-        let found = match mark {
-            Mark::Voted => ring
-                .voted
-                .iter()
-                .rev()
-                .find(|(s, (d, _))| on_branch(**s, d))
-                .map(|(s, _)| *s),
-            Mark::Locked => ring
-                .locked
-                .iter()
-                .rev()
-                .find(|(s, (d, _))| on_branch(**s, d))
-                .map(|(s, _)| *s),
+        let (tip_slot, tip_digest) = tip;
+        if said(tip_slot) == Some(tip_digest) {
+            return tip_slot;
+        }
+        let above = |(slot, digest): (&Slot, &Digest)| chain.extends(digest, tip_digest, tip_slot) && *slot > tip_slot;
+        let beyond = match mark {
+            Mark::Voted => ring.voted.range(tip_slot + 1..).map(|(s, (d, _))| (s, d)).any(above),
+            Mark::Locked => ring.locked.range(tip_slot + 1..).map(|(s, (d, _))| (s, d)).any(above),
         };
-        found.map_or(0, |s| s.min(tip_slot))
+        if beyond {
+            return tip_slot;
+        }
+        let mut branch = chain.branch(tip_digest, floor);
+        branch
+            .find(|(slot, digest)| said(*slot) == Some(digest))
+            .map_or(0, |(slot, _)| slot)
     }
 
-    /// The `count`-th largest watermark on the branch that ends at `tip`.
-    pub(crate) fn watermark(&self, mark: Mark, count: usize, tip: &Digest, tip_slot: Slot, chain: &Chain) -> Slot {
+    /// The newest slot of which this member said anything, at most `tip_slot`.
+    fn bound(&self, member: usize, mark: Mark, tip_slot: Slot) -> Slot {
+        let ring = &self.members[member];
+        let newest = match mark {
+            Mark::Voted => ring.voted.last_key_value().map(|(slot, _)| *slot),
+            Mark::Locked => ring.locked.last_key_value().map(|(slot, _)| *slot),
+        };
+        newest.unwrap_or(0).min(tip_slot)
+    }
+
+    /// The `count`-th largest watermark on the branch that ends at `tip`, or something up to `floor` if it is not above.
+    pub(crate) fn watermark(&self, mark: Mark, count: usize, tip: (Slot, &Digest), floor: Slot, chain: &Chain) -> Slot {
+        // Most votes move nothing, which is seen without a look at the branch.
+        let bounds = (0..self.members.len()).map(|m| self.bound(m, mark, tip.0));
+        if bounds.filter(|bound| *bound > floor).count() < count {
+            return 0;
+        }
         let mut marks: Vec<Slot> = (0..self.members.len())
-            .map(|m| self.mark(m, mark, tip, tip_slot, chain))
+            .map(|m| self.mark(m, mark, tip, floor, chain))
             .collect();
         marks.sort_unstable_by(|a, b| b.cmp(a));
         marks[count - 1]
