@@ -7,7 +7,7 @@ use crate::build::calm;
 use crate::byzantine::Habit;
 use crate::event::Event;
 use crate::network::{HostId, LinkId};
-use crate::plan::Fault;
+use crate::plan::{Fault, Loss};
 use crate::world::World;
 
 impl World<'_> {
@@ -266,7 +266,30 @@ impl World<'_> {
         self.hosts[host].gone = true;
     }
 
-    /// The network heals and everybody correct is up; what is faulty stays so.
+    /// Some correct members are broken for good, so that a core of n-f is all there is.
+    fn lose(&mut self) {
+        for (member, loss) in self.plan.lost.clone() {
+            let host = usize::from(member);
+            self.hosts[host].lost = true;
+            self.line(|| format!("-- {member} is lost: {loss:?}"));
+            match loss {
+                Loss::Down => {
+                    self.crash(host, 0);
+                    self.hosts[host].gone = true;
+                    self.oracle.verdict.count("a correct member is down for good");
+                }
+                Loss::Deaf | Loss::Mute => {
+                    for other in (0..self.hosts.len()).filter(|other| *other != host) {
+                        let (from, to) = if matches!(loss, Loss::Deaf) { (other, host) } else { (host, other) };
+                        self.network.block(from, to, true, self.time);
+                    }
+                    self.oracle.verdict.count("a correct member is deaf or mute for good");
+                }
+            }
+        }
+    }
+
+    /// The network heals and every correct member of a core is up; what is faulty stays so.
     pub(crate) fn heal(&mut self) {
         self.line(|| "-- the network heals".into());
         self.healed_at = Some(self.time);
@@ -282,6 +305,7 @@ impl World<'_> {
                 self.unblock(b, a);
             }
         }
+        self.lose();
         for (a, b) in self.pairs() {
             if lossy {
                 self.break_link(a, b);

@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     /// Says and hears nothing any more.
     pub(crate) gone: bool,
+    /// Correct, and broken for good: what it says has to be right, and nothing has to come of it.
+    pub(crate) lost: bool,
     pub(crate) context: CheckContext,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
@@ -88,6 +90,7 @@ impl Host {
             replica: Some(replica),
             life: 0,
             gone: false,
+            lost: false,
             clock: parts.clock,
             disk: Disk::new(parts.pace),
             known: 0,
@@ -106,6 +109,11 @@ impl Host {
             genesis: parts.genesis,
             bugs,
         }
+    }
+
+    /// Whether liveness is promised to it.
+    pub(crate) fn healthy(&self) -> bool {
+        self.correct && !self.lost
     }
 
     /// Cluster and epoch.

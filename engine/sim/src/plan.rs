@@ -65,6 +65,17 @@ pub(crate) enum Fault {
     Regroup,
 }
 
+/// How a correct member is broken for good when the others heal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Loss {
+    /// Down for ever.
+    Down,
+    /// It hears nothing and is heard (FAULTS.md 17).
+    Deaf,
+    /// It hears and is not heard.
+    Mute,
+}
+
 /// How clients behave.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -96,6 +107,8 @@ pub(crate) struct Plan {
     pub(crate) wall_spread_us: u64,
     pub(crate) chaos_us: u64,
     pub(crate) faults: Vec<(u64, Fault)>,
+    /// Correct members that do not heal: with the Byzantine ones at most f.
+    pub(crate) lost: Vec<(MemberId, Loss)>,
     pub(crate) load: Load,
 }
 
@@ -122,9 +135,15 @@ impl Plan {
         } else {
             Vec::new()
         };
+        let lost = if options.chaos {
+            draw_losses(&mut prng.aside(0x1057), &roles, f)
+        } else {
+            Vec::new()
+        };
         Self {
             params,
             roles,
+            lost,
             real_signatures: prng.percent(3),
             encode: prng.percent(15),
             latency_us,
@@ -182,6 +201,22 @@ fn draw_roles(prng: &mut Prng, n: u16, f: u16, byzantine: bool) -> Vec<Role> {
         };
     }
     roles
+}
+
+/// In half of the seeds only a random core of n-f members heals.
+fn draw_losses(prng: &mut Prng, roles: &[Role], f: u16) -> Vec<(MemberId, Loss)> {
+    let mut correct: Vec<MemberId> = (0..)
+        .zip(roles)
+        .filter(|(_, role)| matches!(role, Role::Correct))
+        .map(|(member, _)| member)
+        .collect();
+    let room = usize::from(f).saturating_sub(roles.len() - correct.len());
+    if room == 0 || prng.percent(50) {
+        return Vec::new();
+    }
+    prng.shuffle(&mut correct);
+    let kinds = [Loss::Down, Loss::Deaf, Loss::Mute];
+    correct.into_iter().take(room).map(|member| (member, prng.pick(&kinds))).collect()
 }
 
 fn draw_weather(prng: &mut Prng, latency_us: u64, chaos: bool) -> Weather {
@@ -289,14 +324,15 @@ impl Plan {
             .map(|(m, role)| format!("  {m}: {role:?}"))
             .collect();
         format!(
-            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}\nchaos until {} us",
+            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}",
             self.params,
             roles.join("\n"),
             self.latency_us,
             self.weather,
             self.disk,
             self.load,
-            self.chaos_us
+            self.chaos_us,
+            self.lost
         )
     }
 }

@@ -30,6 +30,11 @@ impl Prng {
         Self::new(self.next())
     }
 
+    /// A stream for something new, without a draw from this one: seeds keep their meaning.
+    pub(crate) fn aside(&self, what: u64) -> Self {
+        Self::new(self.clone().next() ^ what)
+    }
+
     /// 64 random bits.
     pub(crate) fn next(&mut self) -> u64 {
         let result = self.state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);

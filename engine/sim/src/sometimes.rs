@@ -4,6 +4,9 @@
 /// [`ENOUGH_SEEDS`] of the swarm (faults, liars, random sizes). The suite fails if one does not; `trireme simulate` says
 /// which. Whoever adds a fault, a strategy or a way of the protocol adds the counter that shows it.
 pub const SOMETIMES: &[&str] = &[
+    "a correct member is deaf or mute for good",
+    "a correct member is down for good",
+    "a laggard is told who voted",
     "a faulty lane owner equivocates",
     "a faulty leader equivocates",
     "a faulty member falls silent",

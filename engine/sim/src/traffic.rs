@@ -46,7 +46,9 @@ impl World<'_> {
 
     /// After healing: a request for one correct replica, never sent again (invariant 22).
     pub(crate) fn last_wish(&mut self, client: usize) {
-        let correct: Vec<HostId> = (0..self.hosts.len()).filter(|host| self.hosts[*host].correct).collect();
+        let correct: Vec<HostId> = (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].healthy())
+            .collect();
         let host = self.prng.pick(&correct);
         if self.wish_of(client, host) {
             self.plan.load.last_wave -= 1;

@@ -185,7 +185,7 @@ impl<'a> World<'a> {
                 .is_some_and(|r| r.executed() == top && host.machine.executed() == top)
         };
         let answered = self.clients.iter().all(|client| client.waiting() == 0);
-        let level = self.hosts.iter().filter(|host| host.correct).all(level);
+        let level = self.hosts.iter().filter(|host| host.healthy()).all(level);
         if answered && level && self.wishes_sent() {
             if self.done_at.is_none() {
                 self.done_at = Some((self.time, Vec::new()));
@@ -218,9 +218,9 @@ impl<'a> World<'a> {
     /// Equal states at the end, and quiet in a cluster that has nothing to do.
     fn finish(&mut self) {
         if let Some((_, views)) = self.done_at.take() {
-            let liars = self.hosts.iter().any(|host| !host.correct);
+            let liars = self.hosts.iter().any(|host| !host.healthy());
             for host in 0..self.hosts.len() {
-                if !self.hosts[host].correct {
+                if !self.hosts[host].healthy() {
                     continue;
                 }
                 let scene = self.scene(host);
