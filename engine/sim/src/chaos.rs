@@ -280,7 +280,11 @@ impl World<'_> {
                 }
                 Loss::Deaf | Loss::Mute => {
                     for other in (0..self.hosts.len()).filter(|other| *other != host) {
-                        let (from, to) = if matches!(loss, Loss::Deaf) { (other, host) } else { (host, other) };
+                        let (from, to) = if matches!(loss, Loss::Deaf) {
+                            (other, host)
+                        } else {
+                            (host, other)
+                        };
                         self.network.block(from, to, true, self.time);
                     }
                     self.oracle.verdict.count("a correct member is deaf or mute for good");

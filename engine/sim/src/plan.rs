@@ -216,7 +216,11 @@ fn draw_losses(prng: &mut Prng, roles: &[Role], f: u16) -> Vec<(MemberId, Loss)>
     }
     prng.shuffle(&mut correct);
     let kinds = [Loss::Down, Loss::Deaf, Loss::Mute];
-    correct.into_iter().take(room).map(|member| (member, prng.pick(&kinds))).collect()
+    correct
+        .into_iter()
+        .take(room)
+        .map(|member| (member, prng.pick(&kinds)))
+        .collect()
 }
 
 fn draw_weather(prng: &mut Prng, latency_us: u64, chaos: bool) -> Weather {
