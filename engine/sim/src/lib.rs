@@ -27,6 +27,7 @@ mod shell;
 mod sometimes;
 mod trace;
 mod traffic;
+pub mod twins;
 mod world;
 
 use std::collections::BTreeMap;
