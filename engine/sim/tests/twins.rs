@@ -23,7 +23,10 @@ fn hold(scenarios: impl Iterator<Item = Scenario>) -> (usize, [usize; 2]) {
     for scenario in scenarios {
         let outcome = search.run(&scenario).expect("it can be run");
         assert!(outcome.violations.is_empty(), "{scenario}\n{:#?}", outcome.violations);
-        assert!(outcome.committed.1 > outcome.committed.0, "{scenario}: nothing new commits");
+        assert!(
+            outcome.committed.1 > outcome.committed.0,
+            "{scenario}: nothing new commits"
+        );
         count += 1;
         seen[0] += usize::from(outcome.views > 0);
         seen[1] += usize::from(outcome.evidence > 0);
@@ -95,7 +98,11 @@ fn a_shared_start_changes_nothing() {
         let alone = run(&text.parse().expect("its own text"), &Bugs::default());
         assert_eq!(alone, Ok(shared.clone()), "{text}");
         let mut lines = 0;
-        assert_eq!(replay(&scenario, &Bugs::default(), |_| lines += 1), Ok(shared), "{text}");
+        assert_eq!(
+            replay(&scenario, &Bugs::default(), |_| lines += 1),
+            Ok(shared),
+            "{text}"
+        );
         assert!(lines > 20, "{text} has a trace");
     }
 }
@@ -104,7 +111,11 @@ fn a_shared_start_changes_nothing() {
 fn found_by(clause: &str, text: &str) {
     let scenario: Scenario = text.parse().expect("a scenario");
     let sound = run(&scenario, &Bugs::default()).expect("it can be run");
-    assert!(sound.violations.is_empty(), "with every clause in force: {:#?}", sound.violations);
+    assert!(
+        sound.violations.is_empty(),
+        "with every clause in force: {:#?}",
+        sound.violations
+    );
     let mut bugs = Bugs::default();
     assert!(bugs.set(clause), "no such clause: {clause}");
     // An assertion of the core finds it as well as a judge does.

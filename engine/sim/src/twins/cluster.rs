@@ -95,7 +95,7 @@ impl Cluster {
         let scenario = Rc::new(scenario.clone());
         let f = trireme_core::quorum::Quorums::default_f(scenario.n);
         let params = params(scenario.n, f);
-        let ring = Ring::new(&mut Prng::new(0x7477_696E), usize::from(scenario.n), 0, false);
+        let ring = Ring::new(&mut Prng::new(0x7477_696E), usize::from(scenario.n), 0, false, bugs);
         let genesis = hash_parts(context::CLUSTER, &[b"genesis", &ring.domain().cluster_id.0]);
         let keys: Vec<Arc<MemberKeys>> = (0..scenario.n).map(|m| Arc::new(ring.member(m))).collect();
         let first = Replica::with_bugs(params.clone(), keys[0].clone(), genesis, bugs.clone());
