@@ -1,5 +1,6 @@
 //! Runs seeds: `seeds FIRST COUNT` reports those that fail, `seeds SEED` replays one with its trace. A name in front
-//! (`seeds lowest_qc 1 100`) switches that clause off.
+//! (`seeds lowest_qc 1 100`) switches that clause off; `beyond` goes beyond what the protocol promises, `logged` runs the
+//! real log on every seed.
 
 use std::io::Write as _;
 
@@ -8,9 +9,15 @@ use trireme_sim::{Options, replay, run_seed};
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let mut options = Options::default();
-    let clause = std::env::args().nth(1).filter(|word| word.parse::<u64>().is_err());
-    if let Some(clause) = clause {
-        assert!(options.bugs.set(&clause), "no such clause: {clause}");
+    for word in std::env::args().skip(1).filter(|word| word.parse::<u64>().is_err()) {
+        match word.as_str() {
+            "beyond" => options.beyond = true,
+            "logged" => options.real_log = Some(true),
+            clause => {
+                let known = options.bugs.set(clause) || options.log_bugs.set(clause);
+                assert!(known, "no such clause: {clause}");
+            }
+        }
     }
     match numbers[..] {
         [seed] => {

@@ -8,6 +8,7 @@ use trireme_crypto::Digest;
 
 use crate::byzantine::Liar;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::host::{Host, Parts};
 use crate::keys::Ring;
 use crate::network::Weather;
@@ -26,7 +27,7 @@ pub(crate) fn build_hosts(
     let twins = |m: &usize| matches!(plan.roles[*m], Role::Byzantine { twin: true, .. });
     members.extend((0..plan.roles.len()).filter(twins));
     let count = members.len();
-    let build = |member: usize| {
+    let build = |(host, member): (usize, usize)| {
         let keys = ring.member(MemberId::try_from(member).expect("few members"));
         let keys = match &plan.roles[member] {
             Role::Correct => keys.broken(),
@@ -56,11 +57,11 @@ pub(crate) fn build_hosts(
                 prng.below(plan.drift_ppm + 1),
                 prng.below(plan.wall_spread_us + 1),
             ),
-            pace: plan.disk.clone(),
+            disk: Disk::new(plan.disk.clone(), &plan.storage, host as u64, ring.domain()),
             bugs: options.bugs.clone(),
         })
     };
-    members.into_iter().map(build).collect()
+    members.into_iter().enumerate().map(build).collect()
 }
 
 /// What is left of the weather once the network has healed.

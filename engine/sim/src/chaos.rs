@@ -124,13 +124,13 @@ impl World<'_> {
         match fault {
             Fault::Crash { member, down_us } => {
                 for host in self.instances(member) {
-                    self.crash(host, down_us);
+                    self.crash(host, down_us, false);
                 }
             }
             Fault::Blackout { down_us } => {
                 for host in 0..self.hosts.len() {
                     let down_us = down_us + self.prng.below(10_000);
-                    self.crash(host, down_us);
+                    self.crash(host, down_us, false);
                 }
             }
             Fault::Freeze { member, us } => {
@@ -147,6 +147,11 @@ impl World<'_> {
                 }
             }
             Fault::Regroup => self.change_sides(),
+            Fault::Disk { member, fault } => {
+                for host in self.instances(member) {
+                    self.strike_disk(host, fault);
+                }
+            }
         }
     }
 
@@ -191,7 +196,8 @@ impl World<'_> {
         }
     }
 
-    fn crash(&mut self, host: HostId, down_us: u64) {
+    /// A host goes down; if it was only `killed`, its machine goes on.
+    pub(crate) fn crash(&mut self, host: HostId, down_us: u64, killed: bool) {
         if self.hosts[host].replica.is_none() || self.hosts[host].gone {
             return;
         }
@@ -210,7 +216,7 @@ impl World<'_> {
                 );
             }
         }
-        let kept = self.hosts[host].disk.crash(&mut self.prng);
+        let kept = self.hosts[host].disk.crash(&mut self.prng, killed);
         if kept > 0 {
             self.oracle.verdict.count("unacknowledged records survive a crash");
         }
@@ -232,10 +238,11 @@ impl World<'_> {
             return;
         }
         self.oracle.verdict.count("restart");
+        let Some(records) = self.open_log(host) else { return };
         // What survived without having been acknowledged is durable now.
         self.learn(host);
         let member = self.hosts[host].member;
-        let effects = self.hosts[host].come_up(self.time, self.plan.encode);
+        let effects = self.hosts[host].come_up(self.time, &records, self.plan.encode);
         let text = crate::trace::effects(&effects);
         let name = self.name(host);
         self.line(|| format!("{name} restarts -> {text}"));
@@ -274,7 +281,7 @@ impl World<'_> {
             self.line(|| format!("-- {member} is lost: {loss:?}"));
             match loss {
                 Loss::Down => {
-                    self.crash(host, 0);
+                    self.crash(host, 0, false);
                     self.hosts[host].gone = true;
                     self.oracle.verdict.count("a correct member is down for good");
                 }
@@ -301,6 +308,9 @@ impl World<'_> {
         self.network.weather = calm(&self.network.weather);
         for host in 0..self.hosts.len() {
             self.hosts[host].frozen_until = 0;
+            if let Some(disk) = self.hosts[host].disk.logged() {
+                disk.mend();
+            }
             self.restart(host);
         }
         for a in 0..self.hosts.len() {

@@ -1,13 +1,21 @@
-//! A replica's write-ahead log: records become durable after a delay, in prefix order, and a crash leaves what was
-//! durable and, sometimes, more of what had been written.
+//! A replica's write-ahead log, behind one interface: an abstract list of records that loses tails only, or the real
+//! log (format, group commit, recovery) on a simulated disk with faults. Which one a seed has is drawn (`atlas`).
 
-use std::collections::VecDeque;
+pub(crate) mod atlas;
+mod logged;
+mod plain;
 
 use trireme_core::Outbound;
-use trireme_core::api::AppendId;
-use trireme_core::record::Record;
+use trireme_core::api::{AppendId, Stored};
+use trireme_core::record::{Record, VoteRecord};
+use trireme_crypto::{Digest, Domain};
+use trireme_log::LogError;
+use trireme_log::simulation::Fault;
 
 use crate::prng::Prng;
+pub(crate) use atlas::{LogShape, Storage};
+pub(crate) use logged::{Finding, LoggedDisk};
+use plain::PlainDisk;
 
 /// How slow the disk is.
 #[derive(Clone, Debug)]
@@ -20,123 +28,6 @@ pub(crate) struct DiskPace {
     pub(crate) linger_us: u64,
 }
 
-/// An append on its way to the disk.
-pub(crate) struct Pending {
-    pub(crate) id: AppendId,
-    /// Records of the log up to and including this append.
-    pub(crate) end: usize,
-    /// Simulated time at which it is durable; none while it waits for company.
-    durable_at: Option<u64>,
-    /// What leaves then.
-    pub(crate) release: Vec<Outbound>,
-}
-
-/// The log of one replica.
-pub(crate) struct Disk {
-    pace: DiskPace,
-    records: Vec<Record>,
-    durable: usize,
-    pending: VecDeque<Pending>,
-    last_flush_at: u64,
-}
-
-impl Disk {
-    pub(crate) fn new(pace: DiskPace) -> Self {
-        Self {
-            pace,
-            records: Vec::new(),
-            durable: 0,
-            pending: VecDeque::new(),
-            last_flush_at: 0,
-        }
-    }
-
-    /// Writes an append. Returns when to call [`Disk::complete`].
-    pub(crate) fn append(&mut self, now: u64, prng: &mut Prng, append: Append) -> u64 {
-        assert!(
-            self.pending.back().is_none_or(|p| p.id < append.id),
-            "append numbers ascend"
-        );
-        self.records.extend(append.records);
-        let pending = Pending {
-            id: append.id,
-            end: self.records.len(),
-            durable_at: None,
-            release: append.release,
-        };
-        self.pending.push_back(pending);
-        if append.urgent {
-            self.flush(now, prng)
-        } else {
-            now + self.pace.linger_us
-        }
-    }
-
-    /// Starts to flush all that is pending, if some of it waits. Returns when to call [`Disk::complete`] again.
-    pub(crate) fn flush(&mut self, now: u64, prng: &mut Prng) -> u64 {
-        let done = now + self.pace.flush_us + prng.skewed(self.pace.spread_us);
-        self.last_flush_at = self.last_flush_at.max(done);
-        for pending in self.pending.iter_mut().filter(|p| p.durable_at.is_none()) {
-            pending.durable_at = Some(self.last_flush_at);
-        }
-        self.last_flush_at
-    }
-
-    /// Whether an append waits for a flush to start.
-    pub(crate) fn waits(&self) -> bool {
-        self.pending.back().is_some_and(|p| p.durable_at.is_none())
-    }
-
-    /// The next append that is durable by now.
-    pub(crate) fn complete(&mut self, now: u64) -> Option<Pending> {
-        if self.pending.front()?.durable_at? > now {
-            return None;
-        }
-        let done = self.pending.pop_front()?;
-        self.durable = done.end;
-        Some(done)
-    }
-
-    /// Records `from..to` of the log.
-    pub(crate) fn range(&self, from: usize, to: usize) -> &[Record] {
-        &self.records[from..to]
-    }
-
-    /// How many records are durable.
-    pub(crate) fn durable(&self) -> usize {
-        self.durable
-    }
-
-    /// Power is lost. What was durable stays; of the rest a random prefix, possibly none of it, possibly half an
-    /// append. Returns how many records stayed that had not been acknowledged.
-    pub(crate) fn crash(&mut self, prng: &mut Prng) -> usize {
-        let unsure = self.records.len() - self.durable;
-        let kept = if prng.percent(50) { 0 } else { prng.index(unsure + 1) };
-        self.records.truncate(self.durable + kept);
-        self.durable = self.records.len();
-        self.pending.clear();
-        self.last_flush_at = 0;
-        kept
-    }
-
-    /// Loses the log from some record on, acknowledged or not: a Byzantine replica's disk.
-    pub(crate) fn lose_tail(&mut self, prng: &mut Prng) {
-        let kept = prng.index(self.records.len() + 1);
-        self.records.truncate(kept);
-        self.durable = kept;
-    }
-
-    /// What a restart finds.
-    pub(crate) fn recovered(&self) -> &[Record] {
-        &self.records[..self.durable]
-    }
-
-    /// Finds a stored record, newest first.
-    pub(crate) fn find<T>(&self, wanted: impl Fn(&Record) -> Option<T>) -> Option<T> {
-        self.records.iter().rev().find_map(wanted)
-    }
-}
-
 /// What [`trireme_core::Effect::Append`] asks for.
 pub(crate) struct Append {
     pub(crate) id: AppendId,
@@ -145,37 +36,151 @@ pub(crate) struct Append {
     pub(crate) urgent: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use trireme_core::record::VoteRecord;
+/// An append that is durable.
+pub(crate) struct Ended {
+    pub(crate) id: AppendId,
+    /// What leaves now.
+    pub(crate) release: Vec<Outbound>,
+}
 
-    fn append(id: AppendId, urgent: bool) -> Append {
-        Append {
-            id,
-            records: vec![Record::Vote(VoteRecord::Reserve(id))],
-            release: Vec::new(),
-            urgent,
+/// Something that goes wrong with a member's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskFault {
+    /// At the next operation that it can strike.
+    Strike(Fault),
+    /// The next recovery does not come to its end.
+    DieInRecovery,
+    /// The disk is brought back to an earlier state.
+    RollBack,
+}
+
+/// What a start finds.
+pub(crate) enum Restart {
+    /// These records, in order.
+    Up(Vec<Record>),
+    /// The log is not opened.
+    Refused(LogError),
+    /// The process ended once more before it was done.
+    Died,
+}
+
+/// The log of one replica.
+pub(crate) enum Disk {
+    Plain(PlainDisk),
+    Logged(Box<LoggedDisk>),
+}
+
+impl Disk {
+    /// As the seed's plan has it; `host` tells disks of one seed apart.
+    pub(crate) fn new(pace: DiskPace, storage: &Storage, host: u64, domain: Domain) -> Self {
+        match &storage.log {
+            None => Self::Plain(PlainDisk::new(pace)),
+            Some(shape) => Self::Logged(Box::new(LoggedDisk::new(&pace, shape, host, domain))),
         }
     }
 
-    #[test]
-    fn durable_in_prefix_order_and_only_then() {
-        let mut prng = Prng::new(5);
-        let mut disk = Disk::new(DiskPace {
-            flush_us: 100,
-            spread_us: 1000,
-            linger_us: 50,
-        });
-        assert_eq!(disk.append(0, &mut prng, append(1, false)), 50);
-        assert!(disk.waits() && disk.complete(10_000).is_none());
-        let at = disk.append(10, &mut prng, append(2, true));
-        assert!(!disk.waits() && disk.complete(at - 1).is_none());
-        assert_eq!(disk.complete(at).map(|p| p.id), Some(1));
-        assert_eq!((disk.durable(), disk.complete(at).map(|p| p.id)), (1, Some(2)));
-        disk.append(at, &mut prng, append(3, true));
-        let kept = disk.crash(&mut prng);
-        assert_eq!(disk.recovered().len(), 2 + kept);
-        assert!(disk.complete(u64::MAX).is_none());
+    /// Writes an append. Returns when to call [`Disk::complete`], unless that is known already.
+    pub(crate) fn append(&mut self, now: u64, prng: &mut Prng, append: Append) -> Option<u64> {
+        match self {
+            Self::Plain(disk) => Some(disk.append(now, prng, append)),
+            Self::Logged(disk) => disk.append(now, append),
+        }
+    }
+
+    /// The next append that is durable by now. An error ends the process (R-DURABLE).
+    pub(crate) fn complete(&mut self, now: u64) -> Result<Option<Ended>, LogError> {
+        match self {
+            Self::Plain(disk) => Ok(disk.complete(now)),
+            Self::Logged(disk) => disk.complete(now),
+        }
+    }
+
+    /// When to call [`Disk::complete`] again, unless that is known already.
+    pub(crate) fn again(&mut self, now: u64, prng: &mut Prng) -> Option<u64> {
+        match self {
+            Self::Plain(disk) => disk.waits().then(|| disk.flush(now, prng)),
+            Self::Logged(disk) => disk.next_look(now),
+        }
+    }
+
+    /// Records `from..to` of the log.
+    pub(crate) fn range(&self, from: usize, to: usize) -> &[Record] {
+        match self {
+            Self::Plain(disk) => disk.range(from, to),
+            Self::Logged(disk) => disk.range(from, to),
+        }
+    }
+
+    /// How many records are durable.
+    pub(crate) fn durable(&self) -> usize {
+        match self {
+            Self::Plain(disk) => disk.durable(),
+            Self::Logged(disk) => disk.durable(),
+        }
+    }
+
+    /// Whether there is so little room that new requests are refused.
+    pub(crate) fn full(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Logged(disk) => disk.full(),
+        }
+    }
+
+    /// Power is lost; with `killed`, the process ends and the machine goes on. Returns how many records are known to
+    /// stay that had not been acknowledged.
+    pub(crate) fn crash(&mut self, prng: &mut Prng, killed: bool) -> usize {
+        match self {
+            Self::Plain(disk) => disk.crash(prng),
+            Self::Logged(disk) => {
+                disk.crash(prng, killed);
+                0
+            }
+        }
+    }
+
+    /// Loses the log from some record on, acknowledged or not: a Byzantine replica's disk, or one that was restored
+    /// from a snapshot. While it is down.
+    pub(crate) fn lose_tail(&mut self, prng: &mut Prng) {
+        match self {
+            Self::Plain(disk) => disk.lose_tail(prng),
+            Self::Logged(disk) => disk.roll_back(),
+        }
+    }
+
+    /// What a restart finds.
+    pub(crate) fn restart(&mut self, now: u64, prng: &mut Prng) -> Restart {
+        match self {
+            Self::Plain(disk) => Restart::Up(disk.recovered().to_vec()),
+            Self::Logged(disk) => disk.restart(now, prng),
+        }
+    }
+
+    /// A stored batch or block.
+    pub(crate) fn look_up(&mut self, kind: Stored, wanted: &Digest, domain: &Domain) -> Option<Record> {
+        let record = match self {
+            Self::Plain(disk) => disk.find(|record| is_stored(record, kind, wanted, domain).then(|| record.clone())),
+            Self::Logged(disk) => disk.read(wanted),
+        };
+        record.filter(|record| is_stored(record, kind, wanted, domain))
+    }
+
+    /// The simulated disk with the real log, if this is one.
+    pub(crate) fn logged(&mut self) -> Option<&mut LoggedDisk> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Logged(disk) => Some(disk),
+        }
+    }
+}
+
+/// Whether a record is the batch or block of this digest.
+fn is_stored(record: &Record, kind: Stored, wanted: &Digest, domain: &Domain) -> bool {
+    match (kind, record) {
+        (Stored::Batches, Record::Batch(batch)) => batch.head.header.digest(domain) == *wanted,
+        (Stored::Blocks, Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block))) => {
+            block.block.digest(domain) == *wanted
+        }
+        _ => false,
     }
 }

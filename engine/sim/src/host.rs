@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trireme_core::api::{Execution, Input, Stored};
 use trireme_core::bugs::Bugs;
 use trireme_core::check::CheckContext;
-use trireme_core::message::{Message, SignedBlock, StateVote};
+use trireme_core::message::{Message, StateVote};
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::{Keys, Params};
 use trireme_core::{Effect, MemberId, Replica, Slot, View};
@@ -14,7 +14,7 @@ use trireme_crypto::{Digest, Domain};
 
 use crate::byzantine::Liar;
 use crate::clock::Clock;
-use crate::disk::{Disk, DiskPace};
+use crate::disk::Disk;
 use crate::keys::MemberKeys;
 use crate::machine::Machine;
 use crate::network::{HostId, LinkId};
@@ -72,7 +72,7 @@ pub(crate) struct Parts {
     pub(crate) keys: MemberKeys,
     pub(crate) genesis: Digest,
     pub(crate) clock: Clock,
-    pub(crate) pace: DiskPace,
+    pub(crate) disk: Disk,
     pub(crate) bugs: Bugs,
 }
 
@@ -92,7 +92,7 @@ impl Host {
             gone: false,
             lost: false,
             clock: parts.clock,
-            disk: Disk::new(parts.pace),
+            disk: parts.disk,
             known: 0,
             facts: Facts::default(),
             machine: Machine::new(&parts.params, &bugs),
@@ -132,12 +132,12 @@ impl Host {
         self.frozen_until = 0;
     }
 
-    /// A new replica reads the log; the effects of reading and starting are returned.
-    pub(crate) fn come_up(&mut self, time_us: u64, encode: bool) -> Vec<Effect> {
+    /// A new replica reads the log's records; the effects of reading and starting are returned.
+    pub(crate) fn come_up(&mut self, time_us: u64, records: &[Record], encode: bool) -> Vec<Effect> {
         self.machine = Machine::new(&self.params, &self.bugs);
         let mut replica = replica(&self.params, &self.keys, self.genesis, &self.bugs);
         let mut out = Vec::new();
-        for record in self.disk.recovered() {
+        for record in records {
             let record = if encode { through_bytes(record) } else { record.clone() };
             replica.replay(record, &mut out);
         }
@@ -165,36 +165,24 @@ impl Host {
     }
 
     /// Looks batches or blocks up in the log: as many of the first as are there in a row.
-    pub(crate) fn look_up(&self, kind: Stored, digests: &[Digest]) -> Vec<Message> {
+    pub(crate) fn look_up(&mut self, kind: Stored, digests: &[Digest]) -> Vec<Message> {
         let domain = self.domain();
-        let batch = |digest: &Digest| {
-            self.disk.find(|record| match record {
-                Record::Batch(batch) if batch.head.header.digest(&domain) == *digest => Some(batch.clone()),
-                _ => None,
-            })
-        };
-        let block = |digest: &Digest| {
-            self.disk.find(|record| match record {
-                Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => {
-                    (block.block.digest(&domain) == *digest).then(|| (**block).clone())
-                }
-                _ => None,
-            })
-        };
-        let messages: Vec<Message> = match kind {
-            Stored::Batches => digests.iter().map_while(batch).map(Message::Batch).collect(),
-            Stored::Blocks => {
-                let blocks: Vec<SignedBlock> = digests.iter().map_while(block).collect();
-                let found = !blocks.is_empty();
-                found
-                    .then(|| Message::Blocks {
-                        digest: digests[0],
-                        blocks,
-                    })
-                    .into_iter()
-                    .collect()
+        let found = digests
+            .iter()
+            .map_while(|digest| self.disk.look_up(kind, digest, &domain));
+        let mut messages = Vec::new();
+        let mut blocks = Vec::new();
+        for record in found {
+            match record {
+                Record::Batch(batch) => messages.push(Message::Batch(batch)),
+                Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => blocks.push(*block),
+                Record::Vote(other) => unreachable!("{other:?} has no digest"),
             }
-        };
+        }
+        if !blocks.is_empty() {
+            let digest = digests[0];
+            messages.push(Message::Blocks { digest, blocks });
+        }
         let absent = messages.is_empty().then(|| Message::NotHeld { digest: digests[0] });
         messages.into_iter().chain(absent).collect()
     }

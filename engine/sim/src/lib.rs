@@ -25,6 +25,7 @@ mod plan;
 mod prng;
 mod shell;
 mod sometimes;
+mod storage;
 mod trace;
 mod traffic;
 pub mod twins;
@@ -84,7 +85,8 @@ pub fn replay(seed: u64, options: &Options, mut line: impl FnMut(&str)) -> Repor
 
 fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
     let mut prng = Prng::new(seed);
-    let plan = Plan::draw(&mut prng, options);
+    let mut plan = Plan::draw(&mut prng, options);
+    disk::atlas::draw(seed, &mut plan, options);
     if let Some(line) = &mut lines {
         line(&plan.describe());
     }

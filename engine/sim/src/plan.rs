@@ -5,7 +5,7 @@ use trireme_core::bugs::Bugs;
 use trireme_core::types::Params;
 
 use crate::byzantine::Habit;
-use crate::disk::DiskPace;
+use crate::disk::{DiskFault, DiskPace, Storage};
 use crate::network::Weather;
 use crate::prng::Prng;
 
@@ -24,6 +24,13 @@ pub struct Options {
     pub max_events: u64,
     /// Clauses that are switched off; all on in a release.
     pub bugs: Bugs,
+    /// The same for the log.
+    pub log_bugs: trireme_log::bugs::Bugs,
+    /// Whether replicas run the real log on simulated disks; drawn if none.
+    pub real_log: Option<bool>,
+    /// The profile `beyond`: disks destroy what was acknowledged at more members than the protocol stands, and only
+    /// what is still promised then is judged.
+    pub beyond: bool,
 }
 
 impl Default for Options {
@@ -35,6 +42,9 @@ impl Default for Options {
             patience_us: 600_000_000,
             max_events: 1_000_000,
             bugs: Bugs::default(),
+            log_bugs: trireme_log::bugs::Bugs::default(),
+            real_log: None,
+            beyond: false,
         }
     }
 }
@@ -63,6 +73,8 @@ pub(crate) enum Fault {
     Break { a: MemberId, b: MemberId },
     /// Twins change sides.
     Regroup,
+    /// A disk does what disks do.
+    Disk { member: MemberId, fault: DiskFault },
 }
 
 /// How a correct member is broken for good when the others heal.
@@ -100,6 +112,7 @@ pub(crate) struct Plan {
     pub(crate) latency_us: u64,
     pub(crate) weather: Weather,
     pub(crate) disk: DiskPace,
+    pub(crate) storage: Storage,
     pub(crate) execution_us: u64,
     pub(crate) verification_us: u64,
     pub(crate) turn_us: u64,
@@ -153,6 +166,7 @@ impl Plan {
                 spread_us: prng.pick(&[100, 2_000, 30_000]),
                 linger_us: prng.pick(&[500, 5_000]),
             },
+            storage: Storage::default(),
             execution_us: prng.pick(&[10, 200, 5_000]),
             verification_us: prng.pick(&[10, 500, 10_000]),
             turn_us: prng.pick(&[1, 50, 500]),
@@ -328,12 +342,13 @@ impl Plan {
             .map(|(m, role)| format!("  {m}: {role:?}"))
             .collect();
         format!(
-            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}",
+            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}",
             self.params,
             roles.join("\n"),
             self.latency_us,
             self.weather,
             self.disk,
+            self.storage,
             self.load,
             self.chaos_us,
             self.lost

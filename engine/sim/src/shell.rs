@@ -19,7 +19,12 @@ use crate::world::World;
 impl World<'_> {
     /// Does what a step asks for, in order.
     pub(crate) fn perform(&mut self, host: HostId, effects: Vec<Effect>) {
+        let life = self.hosts[host].life;
         for effect in effects {
+            // A process that ended asks for nothing more.
+            if self.hosts[host].life != life {
+                return;
+            }
             self.perform_one(host, effect);
         }
     }
@@ -39,8 +44,9 @@ impl World<'_> {
                     release,
                     urgent,
                 };
-                let at = self.hosts[host].disk.append(self.time, &mut self.prng, append);
-                self.at(at, Event::Flushed { host, life });
+                if let Some(at) = self.hosts[host].disk.append(self.time, &mut self.prng, append) {
+                    self.at(at, Event::Flushed { host, life });
+                }
             }
             Effect::Send(outbound) => self.emit(host, &outbound),
             Effect::Verify { job, ops, body, .. } => {
@@ -279,15 +285,19 @@ impl World<'_> {
 
     /// A flush is done, or due.
     pub(crate) fn flushed(&mut self, host: HostId) {
-        while let Some(done) = self.hosts[host].disk.complete(self.time) {
+        loop {
+            let done = match self.hosts[host].disk.complete(self.time) {
+                Ok(Some(done)) => done,
+                Ok(None) => break,
+                Err(error) => return self.end_process(host, &error),
+            };
             self.learn(host);
             for outbound in &done.release {
                 self.emit(host, outbound);
             }
             self.step(host, Input::Appended(done.id));
         }
-        if self.hosts[host].disk.waits() {
-            let at = self.hosts[host].disk.flush(self.time, &mut self.prng);
+        if let Some(at) = self.hosts[host].disk.again(self.time, &mut self.prng) {
             let life = self.hosts[host].life;
             self.at(at, Event::Flushed { host, life });
         }
@@ -379,7 +389,9 @@ impl World<'_> {
     /// Reads the log for another member.
     pub(crate) fn serve(&mut self, host: HostId, to: MemberId, kind: Stored, digests: &[Digest]) {
         self.oracle.verdict.count("served from the log");
-        for message in self.hosts[host].look_up(kind, digests) {
+        let messages = self.hosts[host].look_up(kind, digests);
+        self.collect_findings(host);
+        for message in messages {
             self.emit(
                 host,
                 &Outbound {

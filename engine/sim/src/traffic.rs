@@ -110,7 +110,11 @@ impl World<'_> {
             .replica
             .as_ref()
             .is_some_and(|replica| replica.intake_bytes() >= bytes.len());
-        if room {
+        let disk_full = room && self.hosts[host].disk.full();
+        if disk_full {
+            self.oracle.verdict.count("disk full refused intake");
+        }
+        if room && !disk_full {
             self.step(host, Input::Bundle { bytes, ops });
         } else {
             self.oracle.verdict.count("bundle refused");

@@ -11,6 +11,7 @@ use trireme_crypto::{context, hash_parts};
 use crate::build::build_hosts;
 use crate::byzantine::Habit;
 use crate::client::Client;
+use crate::disk::atlas::STILL_PROMISED;
 use crate::event::{Entry, Event};
 use crate::host::{Host, Sides};
 use crate::keys::Ring;
@@ -22,6 +23,8 @@ use crate::trace::{self, TraceHash};
 
 /// How long a cluster with nothing to do is watched, in simulated microseconds.
 const IDLE_WATCH_US: u64 = 4_000_000;
+/// How long a cluster that need not recover is watched after healing.
+const BEYOND_WATCH_US: u64 = 3_000_000;
 /// After which nothing may change any more.
 const SETTLE_US: u64 = 1_500_000;
 
@@ -81,6 +84,7 @@ impl<'a> World<'a> {
             events: 0,
             done_at: None,
         };
+        world.oracle.verdict.only = options.beyond.then_some(STILL_PROMISED);
         world.schedule_all();
         world
     }
@@ -99,7 +103,7 @@ impl<'a> World<'a> {
     fn schedule_all(&mut self) {
         self.regroup();
         for host in 0..self.hosts.len() {
-            let effects = self.hosts[host].come_up(0, false);
+            let effects = self.hosts[host].come_up(0, &[], false);
             self.perform(host, effects);
             self.after_step(host);
             let silent = self.hosts[host]
@@ -143,6 +147,9 @@ impl<'a> World<'a> {
 
     fn over(&mut self, options: &Options) -> bool {
         if self.oracle.verdict.violations.len() > 10 {
+            return true;
+        }
+        if options.beyond && self.healed_at.is_some_and(|at| self.time > at + BEYOND_WATCH_US) {
             return true;
         }
         let late = self.healed_at.is_some_and(|at| self.time > at + options.patience_us);
@@ -217,6 +224,7 @@ impl<'a> World<'a> {
 
     /// Equal states at the end, and quiet in a cluster that has nothing to do.
     fn finish(&mut self) {
+        self.count_disk_faults();
         if let Some((_, views)) = self.done_at.take() {
             let liars = self.hosts.iter().any(|host| !host.healthy());
             for host in 0..self.hosts.len() {

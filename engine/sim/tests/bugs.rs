@@ -10,7 +10,7 @@ fn run(clause: &str, seed: u64) -> Report {
         ..Options::default()
     };
     assert!(
-        clause.is_empty() || options.bugs.set(clause),
+        clause.is_empty() || options.bugs.set(clause) || options.log_bugs.set(clause),
         "no such clause: {clause}"
     );
     run_seed(seed, &options)
@@ -53,4 +53,6 @@ bank! {
     witness_not_cumulative by 60,
     window_on_first_blocks by 1,
     execute_out_of_order by 0,
+    damage_is_torn_tail by 9,
+    retry_failed_flush by 9,
 }

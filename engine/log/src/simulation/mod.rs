@@ -1,5 +1,5 @@
-//! A simulated disk under the log's own code, for tests and for the simulator. Never in a product: it is compiled for
-//! tests and with the feature `simulation` only.
+//! A simulated disk under the log's own code, for tests and for the simulator. It is compiled for tests and with the
+//! feature `simulation` only; [`Log::open`](crate::Log::open) never leads here.
 //!
 //! The disk has a volatile cache and a surface of 512-byte sectors. Its owner moves time with
 //! [`SimulatedDisk::advance`], asks for power cuts with [`SimulatedDisk::crash`] and for faults with
@@ -29,7 +29,6 @@ pub(crate) use surface::SECTOR_BYTES;
 
 pub use fault::{Crash, Fault};
 
-#[cfg(feature = "bugs")]
 use crate::bugs::Bugs;
 use crate::config::LogConfig;
 use crate::error::LogError;
@@ -72,7 +71,6 @@ impl SimulatedDisk {
     }
 
     /// Clauses of the log that are switched off in the next opening.
-    #[cfg(feature = "bugs")]
     pub fn set_bugs(&self, bugs: Bugs) {
         self.state().bugs = bugs;
     }

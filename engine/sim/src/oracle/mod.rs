@@ -83,14 +83,20 @@ fn shorten(text: &str) -> String {
 pub(crate) struct Verdict {
     pub(crate) violations: Vec<Violation>,
     pub(crate) counters: BTreeMap<&'static str, u64>,
+    /// The invariants that are judged; all if none.
+    pub(crate) only: Option<&'static [&'static str]>,
 }
 
 impl Verdict {
     /// Keeps the first violations: one bug breaks many things after it.
     const KEPT: usize = 20;
 
+    fn judges(&self, invariant: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(&invariant))
+    }
+
     pub(crate) fn fail(&mut self, scene: Scene, invariant: &'static str, text: String) {
-        if self.violations.len() < Self::KEPT {
+        if self.judges(invariant) && self.violations.len() < Self::KEPT {
             self.violations.push(Violation {
                 invariant,
                 time_us: scene.time_us,
@@ -101,7 +107,7 @@ impl Verdict {
     }
 
     pub(crate) fn fail_cluster(&mut self, time_us: u64, invariant: &'static str, text: String) {
-        if self.violations.len() < Self::KEPT {
+        if self.judges(invariant) && self.violations.len() < Self::KEPT {
             self.violations.push(Violation {
                 invariant,
                 time_us,
@@ -184,7 +190,9 @@ impl Oracle {
         }
         if let Message::Votes(votes) = message {
             // Those of correct members were noted when they left; a faulty one's may never have left otherwise.
-            for (member, vote) in votes.iter().filter(|(member, _)| !self.correct[usize::from(*member)]) {
+            // A spoilt frame may name a member that does not exist.
+            let faulty = |member: &MemberId| self.correct.get(usize::from(*member)) == Some(&false);
+            for (member, vote) in votes.iter().filter(|(member, _)| faulty(member)) {
                 let (v, verdict, time_us) = (&vote.vote, &mut self.verdict, scene.time_us);
                 let scene = Scene {
                     time_us,

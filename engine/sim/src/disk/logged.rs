@@ -1,0 +1,367 @@
+//! The real log on a simulated disk: what `engine/pipeline`'s log stage does with it, under simulated time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use trireme_core::record::{Record, VoteRecord};
+use trireme_core::wire::{decode_record, encode_record};
+use trireme_crypto::{Digest, Domain};
+use trireme_log::simulation::{Crash, Pace, SimulatedDisk};
+use trireme_log::{Log, LogError, Lsn, RecordKey};
+
+use super::{Append, DiskFault, DiskPace, Ended, LogShape, Restart};
+use crate::prng::Prng;
+
+/// An append that found the disk full is tried again after this time, and a disk without room looked at.
+const RETRY_US: u64 = 100_000;
+
+/// Something that the disk's tests have to tell.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// A promise of the log that did not hold.
+    Broken(String),
+    /// Something that should happen sometimes.
+    Seen(&'static str),
+}
+
+struct Waiting {
+    lsn: Lsn,
+    append: Ended,
+}
+
+/// The log of one replica.
+pub(crate) struct LoggedDisk {
+    disk: SimulatedDisk,
+    shape: LogShape,
+    /// None while the replica is down.
+    log: Option<Log>,
+    domain: Domain,
+    linger_us: u64,
+    /// What the log has been given, and what it should therefore give back.
+    records: Vec<Record>,
+    durable: usize,
+    /// Appends that the log had no room for yet; of the first one some records may be in.
+    jobs: VecDeque<Append>,
+    /// Appended and not durable.
+    waiting: VecDeque<Waiting>,
+    /// Something urgent was appended since the last submit; or anything.
+    urgent: bool,
+    gathered: bool,
+    linger_at: Option<u64>,
+    /// An append found no room at all.
+    stalled: bool,
+    /// The owner has been told to look then.
+    look_at: Option<u64>,
+    /// So many recoveries do not come to their end.
+    deaths: u32,
+    findings: Vec<Finding>,
+}
+
+impl LoggedDisk {
+    pub(super) fn new(pace: &DiskPace, shape: &LogShape, host: u64, domain: Domain) -> Self {
+        let pace_of_disk = Pace {
+            flush_us: pace.flush_us,
+            spread_us: pace.spread_us,
+            prepare_us: shape.prepare_us,
+        };
+        let disk = SimulatedDisk::new(&shape.config(), Some(pace_of_disk), shape.seed ^ (host << 32));
+        disk.set_direct(shape.direct);
+        disk.set_bugs(shape.bugs.clone());
+        let log = Log::open_simulated(shape.config(), &disk).and_then(trireme_log::Opening::finish);
+        Self {
+            log: Some(log.expect("a new disk is sound")),
+            disk,
+            shape: shape.clone(),
+            domain,
+            linger_us: pace.linger_us,
+            records: Vec::new(),
+            durable: 0,
+            jobs: VecDeque::new(),
+            waiting: VecDeque::new(),
+            urgent: false,
+            gathered: false,
+            linger_at: None,
+            stalled: false,
+            look_at: None,
+            deaths: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("the replica is up")
+    }
+
+    pub(super) fn append(&mut self, now: u64, append: Append) -> Option<u64> {
+        self.disk.advance(now);
+        self.jobs.push_back(append);
+        self.pump(now);
+        self.next_look(now)
+    }
+
+    /// Gives the log what it takes, and starts to write what somebody waits for.
+    fn pump(&mut self, now: u64) {
+        while let Some(mut job) = self.jobs.pop_front() {
+            if !self.append_records(&mut job) {
+                self.jobs.push_front(job);
+                break;
+            }
+            self.urgent |= job.urgent;
+            self.waiting.push_back(Waiting {
+                lsn: Lsn(self.records.len() as u64),
+                append: Ended {
+                    id: job.id,
+                    release: job.release,
+                },
+            });
+        }
+        if self.urgent {
+            self.log().submit().expect("only a completion tells of a failure");
+            (self.urgent, self.gathered, self.linger_at) = (false, false, None);
+        } else if self.gathered && self.linger_at.is_none() {
+            self.linger_at = Some(now + self.linger_us);
+        }
+    }
+
+    /// Appends an append's records; false if the log has no room for all of them now.
+    fn append_records(&mut self, job: &mut Append) -> bool {
+        let mut taken = 0;
+        for record in &job.records {
+            let (kind, head, body) = encode_record(record);
+            let key = record_key(record, &self.domain);
+            match self.log().append_vital(kind, key, &[&head, &body]) {
+                Ok(lsn) => {
+                    self.records.push(record.clone());
+                    assert_eq!(lsn, Lsn(self.records.len() as u64), "positions ascend by one");
+                    (self.gathered, self.stalled) = (true, false);
+                    taken += 1;
+                }
+                Err(LogError::Busy) => {
+                    self.urgent |= self.gathered;
+                    self.see("log busy");
+                    break;
+                }
+                Err(LogError::Full { .. }) => {
+                    self.see("log full to the last byte");
+                    self.stalled = true;
+                    break;
+                }
+                Err(error) => panic!("records fit into the simulator's logs: {error}"),
+            }
+        }
+        job.records.drain(..taken);
+        job.records.is_empty()
+    }
+
+    pub(super) fn complete(&mut self, now: u64) -> Result<Option<Ended>, LogError> {
+        self.disk.advance(now);
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+        }
+        let durable = self.log().poll()?;
+        if self.linger_at.is_some_and(|at| at <= now) {
+            self.urgent |= self.gathered;
+            self.linger_at = None;
+        }
+        self.pump(now);
+        if self.waiting.front().is_none_or(|front| front.lsn > durable) {
+            return Ok(None);
+        }
+        let done = self.waiting.pop_front().expect("just seen");
+        self.durable = usize::try_from(done.lsn.0).expect("few records");
+        Ok(Some(done.append))
+    }
+
+    /// When something will have changed, if that is earlier than the owner knows.
+    pub(super) fn next_look(&mut self, now: u64) -> Option<u64> {
+        let retry = (!self.jobs.is_empty() || self.full()).then_some(now + RETRY_US);
+        let next = [self.disk.next_due(), self.linger_at, retry]
+            .into_iter()
+            .flatten()
+            .min()?;
+        let next = next.max(now + 1);
+        if self.look_at.is_some_and(|at| at <= next) {
+            return None;
+        }
+        self.look_at = Some(next);
+        Some(next)
+    }
+
+    /// As the log stage's `watch_room`: below two segments of what exists, once no more can be made.
+    pub(super) fn full(&self) -> bool {
+        let stopped = |log: &Log| {
+            let stats = log.stats();
+            stats.growth_stopped.is_some() && stats.prepared_bytes < 2 * self.shape.segment_bytes
+        };
+        self.stalled || self.log.as_ref().is_some_and(stopped)
+    }
+
+    pub(super) fn range(&self, from: usize, to: usize) -> &[Record] {
+        &self.records[from..to]
+    }
+
+    pub(super) fn durable(&self) -> usize {
+        self.durable
+    }
+
+    /// The record of this key. One that cannot be read is one that is not held: the log goes on.
+    pub(super) fn read(&mut self, digest: &Digest) -> Option<Record> {
+        let found = match self.log().read(&RecordKey(digest.0)) {
+            Ok(found) => found?,
+            Err(LogError::Damaged { .. }) => {
+                self.see("damaged record noticed in a look-up");
+                return None;
+            }
+            Err(error) => {
+                assert!(matches!(error, LogError::Io { .. }), "{error}");
+                self.see("read error in a look-up");
+                return None;
+            }
+        };
+        let record = decode_record(found.0, found.1).ok();
+        let right = record
+            .as_ref()
+            .is_some_and(|record| record_key(record, &self.domain) == Some(RecordKey(digest.0)));
+        if !right {
+            self.broken("a look-up gives a wrong record for good".to_owned());
+        }
+        record.filter(|_| right)
+    }
+
+    // Faults.
+
+    pub(crate) fn strike(&mut self, fault: DiskFault) {
+        match fault {
+            DiskFault::Strike(fault) => self.disk.inject(fault),
+            DiskFault::DieInRecovery => self.deaths += 1,
+            DiskFault::RollBack => {}
+        }
+    }
+
+    /// Faults that wait are called off.
+    pub(crate) fn mend(&mut self) {
+        self.disk.mend();
+        self.deaths = 0;
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        self.disk.roll_back();
+    }
+
+    pub(super) fn crash(&mut self, prng: &mut Prng, killed: bool) {
+        // The log goes first, as its process does.
+        self.log = None;
+        let crash = if killed { Crash::Kill } else { prng.pick(&Crash::ALL) };
+        self.disk.crash(crash);
+        self.jobs.clear();
+        self.waiting.clear();
+        (self.urgent, self.gathered, self.stalled) = (false, false, false);
+        (self.linger_at, self.look_at) = (None, None);
+    }
+
+    pub(super) fn restart(&mut self, now: u64, prng: &mut Prng) -> Restart {
+        self.disk.advance(now);
+        if self.deaths > 0 {
+            self.deaths -= 1;
+            self.see("crash during recovery");
+            self.begin_recovery(prng);
+            let killed = prng.percent(30);
+            self.crash(prng, killed);
+            return Restart::Died;
+        }
+        match self.open() {
+            Ok(()) => Restart::Up(self.records.clone()),
+            Err(error) => {
+                if let Err(broken) = self.disk.judge_refusal(&error) {
+                    self.broken(broken);
+                }
+                self.see(match error {
+                    LogError::Damaged { .. } => "damaged middle refused",
+                    _ => "unreadable log refused",
+                });
+                Restart::Refused(error)
+            }
+        }
+    }
+
+    /// Reads some records, or all and opens the log; then the process ends.
+    fn begin_recovery(&mut self, prng: &mut Prng) {
+        let Ok(mut opening) = Log::open_simulated(self.shape.config(), &self.disk) else {
+            return;
+        };
+        let some = prng.index(self.records.len() + 2);
+        for _ in 0..some {
+            if !matches!(opening.next(), Some(Ok(_))) {
+                break;
+            }
+        }
+        if prng.percent(40) {
+            drop(opening.finish());
+        }
+    }
+
+    /// Opens the log and compares what it gives with what it was given.
+    fn open(&mut self) -> Result<(), LogError> {
+        let mut opening = Log::open_simulated(self.shape.config(), &self.disk)?;
+        let mut count = 0;
+        while let Some(found) = opening.next() {
+            let found = found?;
+            if !self.same(count, found.kind, found.payload) {
+                self.broken(format!("record {} comes back as another one", found.sequence));
+            }
+            count += 1;
+        }
+        let torn = !opening.notes().is_empty();
+        let log = opening.finish()?;
+        match self.disk.judge_opening(count as u64) {
+            Ok(0) => {}
+            Ok(_) => self.see("acknowledged tail lost without a witness"),
+            Err(broken) => self.broken(broken),
+        }
+        if torn {
+            self.see("torn tail truncated");
+        }
+        if count > self.durable {
+            self.see("unacknowledged records survive a crash");
+        }
+        self.records.truncate(count);
+        self.durable = self.records.len();
+        self.log = Some(log);
+        Ok(())
+    }
+
+    fn same(&self, index: usize, kind: u8, payload: Bytes) -> bool {
+        let read = decode_record(kind, payload);
+        matches!((self.records.get(index), read), (Some(given), Ok(read)) if *given == read)
+    }
+
+    // Findings.
+
+    fn see(&mut self, what: &'static str) {
+        self.findings.push(Finding::Seen(what));
+    }
+
+    fn broken(&mut self, what: String) {
+        self.findings.push(Finding::Broken(what));
+    }
+
+    /// What there is to tell since the last call.
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
+    }
+
+    /// How often each kind of fault struck.
+    pub(crate) fn struck(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.disk.struck()
+    }
+}
+
+/// Under which key a record is stored: as the pipeline does it.
+fn record_key(record: &Record, domain: &Domain) -> Option<RecordKey> {
+    let digest = match record {
+        Record::Batch(batch) => batch.head.header.digest(domain),
+        Record::Vote(VoteRecord::Accept(signed) | VoteRecord::Block(signed)) => signed.block.digest(domain),
+        Record::Vote(_) => return None,
+    };
+    Some(RecordKey(digest.0))
+}
