@@ -12,6 +12,7 @@
 mod acknowledged;
 mod alarm;
 mod arrivals;
+mod history;
 mod meter;
 mod options;
 mod payload;
@@ -20,6 +21,7 @@ mod run;
 mod summary;
 
 pub use acknowledged::{Acknowledged, AcknowledgedRow, ROW_BYTES};
-pub use options::{Arrivals, LoadError, LoadOptions, Rate, Recording};
+pub use history::HistoryFile;
+pub use options::{Arrivals, LoadError, LoadOptions, Mix, Rate, Recording};
 pub use run::{Report, Stop, run, run_blocking};
 pub use summary::{LatencyUs, Progress, Summary};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use trireme_client::{ConnectError, Route, SubmitError};
 use trireme_config::AppKind;
 
+use crate::history::HistoryFile;
+
 /// How much.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
@@ -24,6 +26,19 @@ pub enum Arrivals {
     #[default]
     Poisson,
 }
+
+/// Which operations of the key-value store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mix {
+    /// Puts.
+    #[default]
+    Writes,
+    /// Of twenty operations eight puts, seven gets, two deletes and three compare-and-sets.
+    All,
+}
+
+/// The most keys of a mixed load: it remembers the version of each.
+const MAX_MIXED_KEYS: u32 = 1 << 20;
 
 /// Where acknowledged requests are recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +76,10 @@ pub struct LoadOptions {
     pub bundle: u32,
     /// Keys that are written, uniformly at random (`kv`).
     pub keys: u32,
+    /// Which operations (`kv`).
+    pub mix: Mix,
+    /// Where the history is written (`kv`).
+    pub history: Option<HistoryFile>,
     /// What the cluster runs.
     pub app: AppKind,
     /// Arrivals, keys and values follow from it.
@@ -86,6 +105,8 @@ impl Default for LoadOptions {
             payload_bytes: 512,
             bundle: 1,
             keys: 100_000,
+            mix: Mix::Writes,
+            history: None,
             app: AppKind::Kv,
             seed: 1,
             recording: Recording::Memory,
@@ -122,6 +143,14 @@ impl LoadOptions {
             (self.payload_bytes >= 1, "payload_bytes: at least 1"),
             (!self.duration.is_zero(), "duration: more than nothing"),
             (self.in_flight != Some(0), "in_flight: at least 1"),
+            (
+                self.app == AppKind::Kv || self.history.is_none() && self.mix == Mix::Writes,
+                "history, mix: of the key-value store only",
+            ),
+            (
+                self.mix == Mix::Writes || self.keys <= MAX_MIXED_KEYS,
+                "keys: at most 1,048,576 of a mixed load",
+            ),
         ];
         if let Rate::PerSecond(rate) = self.rate
             && !(rate.is_finite() && rate > 0.0 && rate <= 1e8)

@@ -13,9 +13,10 @@ use trireme_config::Cluster;
 use crate::acknowledged::{Acknowledged, Recorder};
 use crate::alarm::Alarm;
 use crate::arrivals::Schedule;
+use crate::history::{Ended, Historian};
 use crate::meter::Meter;
 use crate::options::{LoadError, LoadOptions, Rate};
-use crate::payload::{Payloads, took_effect};
+use crate::payload::{Asked, Payloads, took_effect};
 use crate::summary::{LatencyUs, Progress, Summary};
 
 /// Arrivals of a busy open loop are sent in steps of this length: a wake-up for each would cost more than the request.
@@ -110,6 +111,8 @@ pub async fn run(
 #[derive(Default)]
 struct Flight {
     intended_ns: Vec<u64>,
+    asked: Vec<Asked>,
+    sent_ns: u64,
     remaining: usize,
 }
 
@@ -125,6 +128,7 @@ struct Load<'a> {
     payloads: Payloads,
     meter: Meter,
     recorder: Recorder,
+    historian: Option<Historian>,
     alarm: Alarm,
     start: Instant,
     /// When the last request may be submitted.
@@ -162,9 +166,10 @@ impl<'a> Load<'a> {
             options,
             driver,
             source,
-            payloads: Payloads::new(options.app, options.payload_bytes, options.keys, options.seed),
+            payloads: Payloads::new(options),
             meter: Meter::new(from_ns, end_ns),
             recorder: Recorder::new(&options.recording)?,
+            historian: options.history.as_ref().map(Historian::new).transpose()?,
             alarm: Alarm::new()?,
             start: Instant::now(),
             end_ns,
@@ -334,9 +339,12 @@ impl<'a> Load<'a> {
             self.put_back(flight);
             return Ok(false);
         };
-        for request in &mut self.requests[..count] {
-            self.payloads.next(request);
-        }
+        let entry = &mut self.flights[flight];
+        let requests = self.requests[..count].iter_mut();
+        entry.asked.clear();
+        entry.asked.extend(requests.map(|request| self.payloads.next(request)));
+        let sent_ns = self.now_ns();
+        self.flights[flight].sent_ns = sent_ns;
         match self.driver.submit(client, &self.requests[..count], flight as u64) {
             Ok(_) => {}
             Err(SubmitError::Busy(_)) => {
@@ -379,6 +387,19 @@ impl<'a> Load<'a> {
         let flight = usize::try_from(completion.tag).expect("tags are places");
         let entry = &mut self.flights[flight];
         let intended = entry.intended_ns[completion.position as usize];
+        let asked = &entry.asked[completion.position as usize];
+        if let Some(historian) = &mut self.historian {
+            historian.record(&Ended {
+                client: completion.identity,
+                asked,
+                sent_ns: entry.sent_ns,
+                now_ns: now,
+                result: completion.result.as_ref().map(|accepted| &accepted.result[..]),
+            })?;
+        }
+        if let Ok(accepted) = &completion.result {
+            self.payloads.heard(asked.key, &accepted.result);
+        }
         entry.remaining -= 1;
         if entry.remaining == 0 {
             self.free.push(flight);
@@ -387,7 +408,7 @@ impl<'a> Load<'a> {
         match completion.result {
             Ok(accepted) => {
                 self.refusals_in_a_row = 0;
-                let effect = took_effect(self.options.app, &accepted.result);
+                let effect = took_effect(self.options.app, self.options.mix, &accepted.result);
                 self.meter.acknowledge(intended, now, effect);
                 self.recorder
                     .record(completion.identity, completion.number, accepted.slot, &accepted.result)
@@ -410,6 +431,9 @@ impl<'a> Load<'a> {
     }
 
     fn report(mut self) -> Result<Report, LoadError> {
+        if let Some(historian) = self.historian.take() {
+            historian.finish()?;
+        }
         let counters = self.driver.counters();
         let (longest_gap_ms, longest_gap_at_s) = self.meter.longest_gap();
         let seconds = self.meter.measured_s();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use trireme_load::{LoadOptions, Progress, Recording, Stop, Summary, run_blocking};
+use trireme_load::{HistoryFile, LoadOptions, Mix, Progress, Recording, Stop, Summary, run_blocking};
 
 use crate::files;
 use crate::names::{self, Rate};
@@ -40,9 +40,15 @@ pub(crate) struct LoadArgs {
     /// Requests under one client signature
     #[arg(long, value_name = "K", default_value_t = 1)]
     bundle: u32,
-    /// Different keys that are written
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
-    keys: u32,
+    /// Different keys [default: 100000, or 1000 with --history]
+    #[arg(long, value_name = "COUNT")]
+    keys: Option<u32>,
+    /// Send puts, gets, deletes and compare-and-sets, and write what clients were told, for `trireme check-history`
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// The store is empty, and nobody else writes to it: the check of the history is stricter then
+    #[arg(long, requires = "history")]
+    fresh: bool,
     /// Seed of keys, values and arrivals
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -58,6 +64,11 @@ impl From<Rate> for trireme_load::Rate {
             Rate::PerSecond(rate) => trireme_load::Rate::PerSecond(rate),
         }
     }
+}
+
+/// Keys of a load that does not say: few enough that the operations of a history meet.
+pub(crate) fn default_keys(history: bool) -> u32 {
+    if history { 1_000 } else { 100_000 }
 }
 
 /// Runs `trireme load`. Ctrl-C ends it early, with the figures so far.
@@ -77,7 +88,12 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
         in_flight: args.in_flight,
         payload_bytes: args.payload,
         bundle: args.bundle,
-        keys: args.keys,
+        keys: args.keys.unwrap_or(default_keys(args.history.is_some())),
+        mix: if args.history.is_some() { Mix::All } else { Mix::Writes },
+        history: args.history.map(|path| HistoryFile {
+            path,
+            fresh: args.fresh,
+        }),
         app: files.cluster.app,
         seed: args.seed,
         recording: Recording::None,

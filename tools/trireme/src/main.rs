@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check_history;
 mod disk;
 mod executed;
 mod files;
@@ -51,6 +52,8 @@ enum Command {
     Cas(kv::CasArgs),
     /// Send a load to a cluster
     Load(load::LoadArgs),
+    /// Say whether the recorded history of a load is linearizable
+    CheckHistory(check_history::CheckHistoryArgs),
     /// Show how the replicas are
     Status(status::StatusArgs),
     /// Run the protocol under simulated time, faults and Byzantine members
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Local(args) => return local::run(args),
         Command::Simulate(args) => return simulate::run(&args),
+        Command::CheckHistory(args) => return check_history::run(&args),
         Command::Init(args) => init::run(args),
         Command::Replica(args) => replica::run(&args),
         Command::Put(args) => kv::put(args),

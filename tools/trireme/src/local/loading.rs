@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
-use trireme_load::{LoadError, LoadOptions, Recording, Stop, Summary, run_blocking};
+use trireme_load::{HistoryFile, LoadError, LoadOptions, Mix, Recording, Stop, Summary, run_blocking};
 
 use crate::init::Made;
 use crate::load::progress_line;
@@ -43,7 +43,7 @@ pub(super) fn describe(args: &LocalArgs) -> String {
         warm_up(args).as_secs_f64(),
         args.clients,
         args.payload,
-        args.keys,
+        args.keys(),
         args.bundle
     )
 }
@@ -58,7 +58,9 @@ pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path) -> Resul
         in_flight: Some(args.in_flight()),
         payload_bytes: args.payload,
         bundle: args.bundle,
-        keys: args.keys,
+        keys: args.keys(),
+        mix: if args.history.is_some() { Mix::All } else { Mix::Writes },
+        history: args.history.clone().map(|path| HistoryFile { path, fresh: true }),
         app: args.app.into(),
         seed: args.seed,
         recording: Recording::File(acknowledged.to_path_buf()),

@@ -39,9 +39,12 @@ pub(crate) struct LocalArgs {
     /// Requests under one client signature
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) bundle: u32,
-    /// Different keys that are written
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
-    pub(crate) keys: u32,
+    /// Different keys [default: 100000, or 1000 with --history]
+    #[arg(long, value_name = "COUNT")]
+    keys: Option<u32>,
+    /// Send puts, gets, deletes and compare-and-sets, write what clients were told, and check that it is linearizable
+    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
+    pub(crate) history: Option<PathBuf>,
     /// Application to replicate
     #[arg(long, default_value = "kv")]
     pub(crate) app: App,
@@ -80,6 +83,11 @@ impl LocalArgs {
         self.f.unwrap_or(Quorums::default_f(self.replicas))
     }
 
+    /// Different keys.
+    pub(crate) fn keys(&self) -> u32 {
+        self.keys.unwrap_or(crate::load::default_keys(self.history.is_some()))
+    }
+
     /// Requests in flight of the closed loop.
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight
@@ -99,7 +107,7 @@ impl LocalArgs {
             "--duration must be at least 100ms"
         );
         ensure!(
-            self.clients > 0 && self.bundle > 0 && self.keys > 0,
+            self.clients > 0 && self.bundle > 0 && self.keys() > 0,
             "--clients, --bundle and --keys must be positive"
         );
         ensure!(
@@ -107,6 +115,10 @@ impl LocalArgs {
             "--in-flight {} is less than one bundle of {} requests",
             self.in_flight(),
             self.bundle
+        );
+        ensure!(
+            self.history.is_none() || self.app == App::Kv,
+            "--history needs --app kv"
         );
         if let Some(at) = self.kill_leader_at {
             ensure!(at < self.duration, "--kill-leader-at must lie within --duration");
@@ -148,7 +160,7 @@ impl LocalArgs {
             in_flight,
             bundle: self.bundle,
             payload_bytes: self.payload,
-            keys: self.keys,
+            keys: self.keys(),
             seed: self.seed,
             duration_s: self.duration.as_secs_f64(),
             offered_rate,
@@ -189,6 +201,7 @@ impl LocalArgs {
             evidence: None,
             alarms: None,
             kill_leader: None,
+            linearizable: None,
             notes: Vec::new(),
         }
     }
@@ -215,7 +228,10 @@ mod tests {
     fn the_defaults_are_those_of_the_main_job() {
         let args = parse("");
         args.check().unwrap();
-        assert_eq!((args.replicas, args.f(), args.payload, args.keys), (4, 1, 512, 100_000));
+        assert_eq!(
+            (args.replicas, args.f(), args.payload, args.keys()),
+            (4, 1, 512, 100_000)
+        );
         assert_eq!(
             (args.duration, args.rate, args.bundle),
             (Duration::from_secs(10), Rate::Max, 1)

@@ -76,6 +76,7 @@ pub(crate) struct Report {
     pub(crate) evidence: Option<u64>,
     pub(crate) alarms: Option<u64>,
     pub(crate) kill_leader: Option<KillLeader>,
+    pub(crate) linearizable: Option<bool>,
     pub(crate) notes: Vec<String>,
 }
 

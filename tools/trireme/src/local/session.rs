@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use trireme_config::{ClientBudget, LogBudget};
 
+use crate::check_history;
 use crate::disk::{self, Disk};
 use crate::init::{self, Made, Plan};
 use crate::local::compare::{self, Seen};
@@ -52,6 +53,10 @@ pub(super) async fn run(args: &LocalArgs, report: &mut Report, place: &Place, co
     verify(args, report, &mut cluster, &loaded, span).await?;
     stop(&mut cluster)?;
     compare_streams(report, &cluster, &acknowledged)?;
+    if let Some(history) = &args.history {
+        say!("check that the history in {} is linearizable", history.display());
+        report.linearizable = Some(check_history::is_linearizable(history)?);
+    }
     summary::print(report);
     summary::judge(report)
 }

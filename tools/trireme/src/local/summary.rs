@@ -28,6 +28,7 @@ pub(super) fn judge(report: &Report) -> Result<()> {
         })
         .collect();
     ensure!(bad.is_empty(), "the run is not clean: {}", bad.join(", "));
+    ensure!(report.linearizable != Some(false), "the history is not linearizable");
     ensure!(
         report.acknowledged.is_some_and(|count| count > 0),
         "no request was acknowledged"
