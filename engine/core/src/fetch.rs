@@ -104,6 +104,10 @@ impl Fetcher {
         }
     }
 
+    pub(crate) fn wanted(&self) -> usize {
+        self.wants.len()
+    }
+
     pub(crate) fn wants(&self, digest: &Digest) -> bool {
         self.wants.contains_key(digest)
     }

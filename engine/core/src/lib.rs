@@ -46,5 +46,5 @@ mod votes;
 pub use api::{Effect, Input, Outbound, Outbox, To};
 pub use message::Message;
 pub use replica::{Counters, Replica};
-pub use status::{LaneStatus, Status};
+pub use status::{Held, LaneStatus, Status};
 pub use types::{Epoch, Height, MemberId, Now, Params, Slot, Tick, View};

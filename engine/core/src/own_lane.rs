@@ -46,6 +46,11 @@ impl OwnLane {
         self.reserving = false;
     }
 
+    /// Bytes of bundles that wait for a batch.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// Bytes that still fit: none while the lane's window is full, so that the caller stops reading from clients.
     pub(crate) fn room(&self, params: &Params, lane: &Lane) -> usize {
         if lane.live_bytes + self.queued_bytes as u64 >= params.lane_window_bytes {

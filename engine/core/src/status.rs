@@ -58,7 +58,40 @@ pub struct Status {
     pub view_timer_us: u64,
 }
 
+/// What a replica holds in memory that others can make it hold, at most, for judges of budgets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Views of which votes are held.
+    pub vote_views: usize,
+    /// The most slots of one kind of vote held of one member and view.
+    pub vote_slots: usize,
+    /// Votes of one member for views ahead.
+    pub future_votes: usize,
+    /// Batches and blocks that are asked for.
+    pub wanted: usize,
+    /// Checks of bodies under way.
+    pub jobs: usize,
+    /// Bytes of batches of one lane that are stored and not executed.
+    pub lane_bytes: u64,
+    /// Bytes of client bundles that wait for a batch.
+    pub intake_bytes: usize,
+}
+
 impl Replica {
+    /// What it holds now.
+    pub fn held(&self) -> Held {
+        let (vote_views, vote_slots) = self.books.held();
+        Held {
+            vote_views,
+            vote_slots,
+            future_votes: self.change.future_votes(),
+            wanted: self.fetch.wanted(),
+            jobs: self.jobs.len(),
+            lane_bytes: self.lanes.iter().map(|lane| lane.live_bytes).max().unwrap_or(0),
+            intake_bytes: self.own.queued_bytes(),
+        }
+    }
+
     /// A snapshot for status and metrics.
     pub fn status(&self) -> Status {
         let own = |lane: usize| lane == usize::from(self.me);

@@ -150,6 +150,11 @@ impl ViewChange {
         self.accused[fault as usize].insert(member)
     }
 
+    /// The most votes for views ahead that are kept of one member.
+    pub(crate) fn future_votes(&self) -> usize {
+        self.future.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// Keeps a vote of a view that is not entered yet: only of the newest such view.
     pub(crate) fn keep_future(&mut self, from: MemberId, signed: SignedVote, window: u64) {
         let kept = &mut self.future[usize::from(from)];

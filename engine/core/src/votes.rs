@@ -281,6 +281,13 @@ impl Books {
         all
     }
 
+    /// Views, and the most slots of one kind of one member and view.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let rings = self.books.values().flat_map(|book| &book.members);
+        let slots = rings.map(|ring| ring.voted.len().max(ring.locked.len())).max();
+        (self.books.len(), slots.unwrap_or(0))
+    }
+
     /// Drops the books of views below `view` for which `keep` is false, and the oldest beyond the limit.
     pub(crate) fn retain(&mut self, view: View, keep: impl Fn(View, &Book) -> bool) {
         self.books.retain(|v, b| *v >= view || keep(*v, b));

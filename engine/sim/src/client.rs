@@ -112,8 +112,8 @@ impl Client {
         cuts
     }
 
-    /// A reply of a replica. Returns requests that are answered by it: number and slot.
-    pub(crate) fn reply(&mut self, from: MemberId, set: &ReplySet) -> Vec<(u64, Slot)> {
+    /// A reply of a replica. Returns requests that are answered by it: number, slot, and the result if it came along.
+    pub(crate) fn reply(&mut self, from: MemberId, set: &ReplySet) -> Vec<(u64, Slot, Option<Bytes>)> {
         let (members, entries) = self.replies.entry((set.slot, set.digest)).or_default();
         members.insert(from);
         if set.is_consistent() && entries.is_none() {
@@ -131,7 +131,7 @@ impl Client {
             .collect()
     }
 
-    fn settle(&mut self, entry: &ReplyEntry, slot: Slot) -> Option<(u64, Slot)> {
+    fn settle(&mut self, entry: &ReplyEntry, slot: Slot) -> Option<(u64, Slot, Option<Bytes>)> {
         let open = self.open.get(&entry.number)?;
         let own = request_digest(&self.id, entry.number, &open.payload) == entry.request;
         if !own
@@ -147,6 +147,10 @@ impl Client {
         while self.done.remove(&self.done_below) {
             self.done_below += 1;
         }
-        Some((entry.number, slot))
+        let result = match &entry.outcome {
+            Outcome::Executed(result) => Some(result.clone()),
+            _ => None,
+        };
+        Some((entry.number, slot, result))
     }
 }

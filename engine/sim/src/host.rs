@@ -57,6 +57,8 @@ pub(crate) struct Host {
     /// Bundles that the replica has no room for yet.
     pub(crate) committed: Slot,
     pub(crate) view: View,
+    /// When it entered that view, or began again in it.
+    pub(crate) entered_at: u64,
     params: Params,
     keys: Arc<MemberKeys>,
     genesis: Digest,
@@ -104,6 +106,7 @@ impl Host {
             liar: parts.liar,
             committed: 0,
             view: 0,
+            entered_at: 0,
             params: parts.params,
             keys,
             genesis: parts.genesis,
@@ -144,6 +147,7 @@ impl Host {
         replica.start(self.clock.now(time_us), &mut out);
         self.committed = 0;
         self.view = replica.view();
+        self.entered_at = time_us;
         self.replica = Some(replica);
         out
     }

@@ -15,8 +15,8 @@ use trireme_state::{Application, ClientRegistry, Executor, Op};
 use crate::oracle::{Applied, payload_digest};
 use crate::prng::Prng;
 
-/// What reached the application: client and payload.
-type Seen = Arc<Mutex<Vec<(ClientId, Digest)>>>;
+/// What reached the application, and what it said: client, payload, result.
+type Seen = Arc<Mutex<Vec<(ClientId, Digest, Digest)>>>;
 
 /// The store, with a witness.
 struct Watched {
@@ -26,9 +26,14 @@ struct Watched {
 
 impl Application for Watched {
     fn execute(&mut self, op: &Op<'_>, result: &mut Vec<u8>) {
-        let entry = (*op.client, payload_digest(op.payload));
-        self.seen.lock().expect("one thread").push(entry);
+        let before = result.len();
         self.store.execute(op, result);
+        let entry = (
+            *op.client,
+            payload_digest(op.payload),
+            payload_digest(&result[before..]),
+        );
+        self.seen.lock().expect("one thread").push(entry);
     }
 
     fn root(&mut self) -> Digest {
@@ -82,7 +87,7 @@ impl Machine {
         let applied = fresh
             .into_iter()
             .zip(seen)
-            .map(|((client, number), (_, payload))| (client, number, payload));
+            .map(|((client, number), (_, payload, result))| (client, number, payload, result));
         Done {
             applied: applied.collect(),
             replies: executed.replies,

@@ -14,6 +14,7 @@ use crate::disk::Append;
 use crate::event::Event;
 use crate::host::Work;
 use crate::network::{Frame, HostId};
+use crate::trace;
 use crate::world::World;
 
 impl World<'_> {
@@ -148,6 +149,9 @@ impl World<'_> {
             To::One(member) => self.channel_to(host, member).into_iter().collect(),
         };
         if self.hosts[host].correct {
+            if let Message::Suspect { view, standing: true } = &outbound.message {
+                self.judge_suspicion(host, *view);
+            }
             let scene = self.scene(host);
             self.oracle.sent(scene, &outbound.message, &self.hosts[host].facts);
             self.count_message(&outbound.message);
@@ -241,10 +245,18 @@ impl World<'_> {
         let mut bytes = wire::encode_envelope(&envelope).to_vec();
         liar.spoil(&mut bytes);
         self.oracle.verdict.count("spoilt frame");
-        match wire::decode_envelope(bytes.into()) {
+        match wire::decode_envelope(bytes.clone().into()) {
             // A spoilt frame may say something new: it counts as said.
             Ok(other) => {
                 let scene = self.scene(host);
+                let same = wire::encode_envelope(&other)[..] == bytes[..];
+                self.oracle.verdict.check(same, scene, "21", || {
+                    format!(
+                        "a spoilt frame is accepted and is not its own encoding: {}",
+                        trace::message(&other.message)
+                    )
+                });
+                self.oracle.verdict.count("spoilt frame that can be read");
                 self.oracle.sent(scene, &other.message, &self.hosts[host].facts);
                 self.transmit(host, peer, &Rc::new(other));
             }

@@ -88,6 +88,7 @@ impl World<'_> {
 
     /// A client is tired of waiting.
     pub(crate) fn retry(&mut self, client: usize) {
+        self.lasso.retries[client] += 1;
         for bytes in self.clients[client].retry(&self.ring, &mut self.prng) {
             self.oracle.verdict.count("retry");
             let host = self.prng.index(self.hosts.len());
@@ -193,11 +194,12 @@ impl World<'_> {
     /// A client hears a replica's answer.
     pub(crate) fn reply(&mut self, client: usize, from: MemberId, set: &ReplySet) {
         let id = self.clients[client].id;
-        for (number, slot) in self.clients[client].reply(from, set) {
+        for (number, slot, result) in self.clients[client].reply(from, set) {
             self.oracle.verdict.count("request acknowledged");
-            self.oracle
+            let (oracle, request) = (&mut self.oracle, (id, number, slot));
+            oracle
                 .history
-                .acknowledged(&mut self.oracle.verdict, self.time, id, number, slot);
+                .acknowledged(&mut oracle.verdict, self.time, request, result.as_deref());
         }
     }
 }

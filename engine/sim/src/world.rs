@@ -15,8 +15,9 @@ use crate::disk::atlas::STILL_PROMISED;
 use crate::event::{Entry, Event};
 use crate::host::{Host, Sides};
 use crate::keys::Ring;
+use crate::lasso::Lasso;
 use crate::network::{HostId, Network};
-use crate::oracle::{Oracle, Scene, Sizes};
+use crate::oracle::{Oracle, Scene, Sizes, judge_budgets};
 use crate::plan::{Options, Plan, Role};
 use crate::prng::Prng;
 use crate::trace::{self, TraceHash};
@@ -27,6 +28,9 @@ const IDLE_WATCH_US: u64 = 4_000_000;
 const BEYOND_WATCH_US: u64 = 3_000_000;
 /// After which nothing may change any more.
 const SETTLE_US: u64 = 1_500_000;
+
+/// Budgets are looked at with every so many events.
+const HELD_EVERY: u64 = 16;
 
 /// Where the lines of a readable trace go.
 pub(crate) type Lines<'a> = Option<&'a mut dyn FnMut(&str)>;
@@ -50,6 +54,10 @@ pub(crate) struct World<'a> {
     sequence: u64,
     pub(crate) events: u64,
     done_at: Option<(u64, Vec<View>)>,
+    pub(crate) lasso: Lasso,
+    /// Events on the heap after which the cluster may look different.
+    pub(crate) news: u64,
+    circling: bool,
 }
 
 impl<'a> World<'a> {
@@ -63,9 +71,10 @@ impl<'a> World<'a> {
         let hosts = build_hosts(&mut prng, &plan, &ring, genesis, options);
         let window = u64::from(plan.params.session_window);
         let enough = usize::from(plan.params.f) + 1;
+        let lasso = Lasso::new(hosts.len(), plan.load.clients);
         let mut world = Self {
             network: Network::new(&mut prng, hosts.len(), plan.latency_us, plan.weather.clone()),
-            oracle: Oracle::new(ring.domain(), genesis, sizes, correct),
+            oracle: Oracle::new(ring.domain(), genesis, sizes, correct, &plan.params),
             clients: (0..plan.load.clients)
                 .map(|i| Client::new(i, &ring, enough, window))
                 .collect(),
@@ -83,6 +92,9 @@ impl<'a> World<'a> {
             sequence: 0,
             events: 0,
             done_at: None,
+            lasso,
+            news: 0,
+            circling: false,
         };
         world.oracle.verdict.only = options.beyond.then_some(STILL_PROMISED);
         world.schedule_all();
@@ -92,6 +104,7 @@ impl<'a> World<'a> {
     /// Puts an event on the heap.
     pub(crate) fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
+        self.news += u64::from(self.is_news(&event));
         let entry = Entry {
             time: time.max(self.time),
             sequence: self.sequence,
@@ -137,6 +150,7 @@ impl<'a> World<'a> {
         while let Some(Reverse(entry)) = self.heap.pop() {
             self.time = entry.time;
             self.events += 1;
+            self.news -= u64::from(self.is_news(&entry.event));
             self.handle(entry.event);
             if self.over(options) {
                 break;
@@ -146,7 +160,7 @@ impl<'a> World<'a> {
     }
 
     fn over(&mut self, options: &Options) -> bool {
-        if self.oracle.verdict.violations.len() > 10 {
+        if self.oracle.verdict.violations.len() > 10 || self.circling {
             return true;
         }
         if options.beyond && self.healed_at.is_some_and(|at| self.time > at + BEYOND_WATCH_US) {
@@ -154,7 +168,14 @@ impl<'a> World<'a> {
         }
         let late = self.healed_at.is_some_and(|at| self.time > at + options.patience_us);
         if self.done_at.is_none() && (late || self.events > options.max_events) {
-            self.report_stuck(if late { "22" } else { "24" });
+            self.report_stuck(
+                "22",
+                if late {
+                    "patience is at its end: "
+                } else {
+                    "too many events: "
+                },
+            );
             return true;
         }
         self.done_at
@@ -163,8 +184,8 @@ impl<'a> World<'a> {
             || self.events > options.max_events
     }
 
-    fn report_stuck(&mut self, invariant: &'static str) {
-        let mut text = String::new();
+    fn report_stuck(&mut self, invariant: &'static str, why: &str) {
+        let mut text = why.to_owned();
         for host in self.hosts.iter().filter(|host| host.correct) {
             if let Some(replica) = &host.replica {
                 let (view, committed, executed) = (replica.view(), replica.committed(), replica.executed());
@@ -202,6 +223,10 @@ impl<'a> World<'a> {
             }
         } else {
             self.done_at = None;
+            if let Some(circle) = self.look_for_lasso() {
+                self.circling = true;
+                self.report_stuck("24", &circle.to_string());
+            }
         }
         // A view change that was under way may end first.
         if let Some((_, views)) = self
@@ -249,6 +274,7 @@ impl<'a> World<'a> {
             verdict.add("slow commit", counters.slow_commits);
             verdict.add("view entered", counters.views_entered);
         }
+        self.judge_certified();
         self.oracle.verdict.add("slot committed", self.oracle.chain.height());
     }
 
@@ -313,6 +339,14 @@ impl<'a> World<'a> {
             }
         }
         let committed = replica.committed();
+        if self.hosts[host].correct && self.events % HELD_EVERY == 0 {
+            let (held, settled) = (replica.held(), replica.executed() == committed);
+            let params = &self.plan.params;
+            judge_budgets(scene, &mut self.oracle.verdict, params, &held, settled);
+        }
+        if view != before {
+            self.hosts[host].entered_at = self.time;
+        }
         self.hosts[host].committed = committed;
         self.hosts[host].view = view;
         self.arm(host);
@@ -348,7 +382,10 @@ impl<'a> World<'a> {
                 if self.hosts[host].timer_at == Some(at) {
                     self.hosts[host].timer_at = None;
                     match self.hosts[host].wake_at(0) {
-                        Some(due) if due <= self.time => self.step(host, Input::Timeout),
+                        Some(due) if due <= self.time => {
+                            self.lasso.timers[host] += 1;
+                            self.step(host, Input::Timeout);
+                        }
                         _ => self.arm(host),
                     }
                 }

@@ -6,7 +6,7 @@ use trireme_core::MemberId;
 use trireme_core::message::{Ac, Block, Justify, Qc, Tc};
 use trireme_crypto::Digest;
 
-use super::chain::safe_tip;
+use super::chain::tip_of;
 use super::{Oracle, Scene};
 
 impl Oracle {
@@ -55,6 +55,9 @@ impl Oracle {
         self.verdict.check(top == Some(tc.high_qc.at), scene, "9", || {
             format!("a Tc of view {} whose Qc is not the greatest", tc.view)
         });
+        if let Some(tip) = tip_of(self.sizes, tc) {
+            self.chain.judge_tip(scene, &mut self.verdict, tc.view, tip.2);
+        }
     }
 
     /// A correct replica's acceptance is durable.
@@ -101,7 +104,7 @@ impl Oracle {
         self.verdict.check(tc.view + 1 == block.view, scene, "9", || {
             format!("accepts {digest} of view {} on a Tc of view {}", block.view, tc.view)
         });
-        let Some(tip) = safe_tip(self.sizes, &block.justify) else {
+        let Some(tip) = tip_of(self.sizes, tc) else {
             return;
         };
         self.verdict.check(tip.2 == block.parent, scene, "9", || {
@@ -122,6 +125,7 @@ impl Oracle {
         self.verdict.check(members.len() > self.sizes.f, scene, "16", || {
             format!("an availability certificate of lane {} with {members:?}", ac.lane)
         });
+        self.certified.insert(ac.digest);
         let correct: Vec<MemberId> = members.into_iter().filter(|m| self.is_correct(*m)).collect();
         for member in correct {
             let acked = self.statements.acked(member, ac.lane, ac.height) == Some(ac.digest);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_core::message::{Block, Justify};
+use trireme_core::message::{Block, Justify, Tc};
 use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, View};
 use trireme_crypto::Digest;
@@ -36,6 +36,8 @@ pub(crate) struct Chain {
     committable: BTreeMap<View, (Slot, Digest)>,
     /// What correct replicas accepted, by view.
     accepted: BTreeMap<View, BTreeSet<Digest>>,
+    /// Safe tips of the certificates by which views were left.
+    tips: BTreeMap<View, BTreeSet<Digest>>,
     /// Who voted for exactly this block.
     exact: BTreeMap<(View, Slot, Digest), u128>,
     /// Committed digests by slot.
@@ -60,6 +62,7 @@ impl Chain {
             loose: BTreeMap::new(),
             committable: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            tips: BTreeMap::new(),
             exact: BTreeMap::new(),
             canonical: vec![genesis],
         }
@@ -189,6 +192,12 @@ impl Chain {
                 format!("view {view} slot {slot} {digest} could commit, a later view accepted {accepted} beside it")
             });
         }
+        for tip in self.tips.range(view..).flat_map(|(_, tips)| tips) {
+            let extends = self.ancestor(*tip, slot) == Some(digest);
+            verdict.check(extends, scene, "8", || {
+                format!("view {view} slot {slot} {digest} could commit, a later safe tip is {tip}")
+            });
+        }
         let best = self.committable.entry(view).or_insert((slot, digest));
         if slot > best.0 {
             *best = (slot, digest);
@@ -200,6 +209,18 @@ impl Chain {
             }
             block.committable = true;
             at = block.parent;
+        }
+    }
+
+    /// A correct replica left a view with this safe tip: what could have committed until then is below it (invariant 8).
+    pub(crate) fn judge_tip(&mut self, scene: Scene, verdict: &mut Verdict, view: View, tip: Digest) {
+        if !self.tips.entry(view).or_default().insert(tip) {
+            return;
+        }
+        if let Some((old_view, (slot, old))) = self.committable.range(..=view).next_back() {
+            verdict.check(self.ancestor(tip, *slot) == Some(*old), scene, "8", || {
+                format!("leaves view {view} with the safe tip {tip}, {old} of view {old_view} slot {slot} could commit")
+            });
         }
     }
 
@@ -260,7 +281,14 @@ impl Chain {
 
 /// The safe tip of a timeout certificate by R-SAFETIP, computed from the text of the rule.
 pub(crate) fn safe_tip(sizes: Sizes, justify: &Justify) -> Option<(View, Slot, Digest)> {
-    let Justify::Tc(tc) = justify else { return None };
+    match justify {
+        Justify::Tc(tc) => tip_of(sizes, tc),
+        _ => None,
+    }
+}
+
+/// The same of the certificate itself.
+pub(crate) fn tip_of(sizes: Sizes, tc: &Tc) -> Option<(View, Slot, Digest)> {
     let top = tc
         .timeouts
         .iter()

@@ -1,4 +1,4 @@
-//! What was executed, and what clients were told (invariants 2, 3, 10, 12, 13, 15).
+//! What was executed, and what clients were told (invariants 2, 3, 10, 12, 13, 14, 15).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,16 @@ use trireme_core::{MemberId, Slot};
 use trireme_crypto::{Digest, Domain, Signature, context, hash};
 
 use super::chain::Chain;
+use super::model::Model;
 use super::{Scene, Verdict};
 
-/// A request that reached an application: client, number, payload.
-pub(crate) type Applied = (ClientId, u64, Digest);
+/// A request that reached an application: client, number, payload, and what the application said.
+pub(crate) type Applied = (ClientId, u64, Digest, Digest);
 
 /// A bundle as an oracle reads it.
 struct Bundle<'a> {
     client: ClientId,
+    done_below: u64,
     requests: Vec<(u64, &'a [u8])>,
     signed: &'a [u8],
     signature: Signature,
@@ -28,7 +30,9 @@ struct Done {
     batches: Vec<Digest>,
     /// Replies by client; known once somebody executed it and answered.
     replies: Option<Vec<(ClientId, Digest)>>,
-    applied: Option<Vec<Applied>>,
+    applied: bool,
+    /// What takes effect by the naive model.
+    expected: Vec<Applied>,
 }
 
 /// The one history of a cluster, and how far each replica is in it.
@@ -39,12 +43,14 @@ pub(crate) struct History {
     /// Height and digest of the batch below each batch.
     headers: BTreeMap<Digest, (Height, Digest)>,
     /// What clients asked for.
-    submitted: BTreeSet<Applied>,
+    submitted: BTreeSet<(ClientId, u64, Digest)>,
     effects: BTreeMap<(ClientId, u64), Slot>,
+    model: Model,
+    times: Times,
 }
 
 impl History {
-    pub(crate) fn new(n: usize) -> Self {
+    pub(super) fn new(n: usize, model: Model) -> Self {
         Self {
             slots: Vec::new(),
             ordered: vec![0; n],
@@ -52,12 +58,15 @@ impl History {
             headers: BTreeMap::new(),
             submitted: BTreeSet::new(),
             effects: BTreeMap::new(),
+            model,
+            times: Times::default(),
         }
     }
 
     /// A client is about to send a request.
     pub(crate) fn submitted(&mut self, client: ClientId, number: u64, payload: &[u8]) {
         self.submitted.insert((client, number, payload_digest(payload)));
+        self.times.asked(client, number);
     }
 
     /// The slot at which a request took effect.
@@ -111,7 +120,8 @@ impl History {
                 block: execution.block,
                 batches,
                 replies: None,
-                applied: None,
+                applied: false,
+                expected: Vec::new(),
             });
         }
         true
@@ -146,6 +156,7 @@ impl History {
         execution: &Execution,
         signed: impl Fn(&ClientId, &Digest, &Signature) -> bool,
     ) {
+        let mut expected = Vec::new();
         for batch in &execution.batches {
             let Some(bundles) = parse_body(&batch.body) else {
                 verdict.fail(scene, "15", format!("slot {}: a body that is no body", execution.slot));
@@ -164,7 +175,22 @@ impl History {
                         execution.slot
                     )
                 });
+                self.model
+                    .run(bundle.client, bundle.done_below, &bundle.requests, &mut expected);
             }
+        }
+        for (client, number, ..) in &expected {
+            let position = self.model.effect(*client, *number).map_or(0, |effect| effect.position);
+            let early = self.times.must_follow(*client, *number);
+            verdict.check(position > early, scene, "14", || {
+                format!("request {number} of {client} is ordered as number {position}, but was asked for when number {early} had been acknowledged")
+            });
+        }
+        if let Some(done) = usize::try_from(execution.slot)
+            .ok()
+            .and_then(|slot| self.slots.get_mut(slot - 1))
+        {
+            done.expected = expected;
         }
     }
 
@@ -187,19 +213,24 @@ impl History {
         }
         // A replay gives no replies.
         done.replies = done.replies.take().or(replies);
-        if let Some(effects) = &done.applied {
-            verdict.check(*effects == applied, scene, "10", || {
-                format!("slot {slot}: other effects than elsewhere")
-            });
+        let fresh = !std::mem::replace(&mut done.applied, true);
+        let expected = &done.expected;
+        verdict.check(*expected == applied, scene, "10", || {
+            format!(
+                "slot {slot}: applies {}, the naive model {}",
+                list(&applied),
+                list(expected)
+            )
+        });
+        if !fresh {
             return;
         }
-        for (client, number, _) in &applied {
+        for (client, number, ..) in &applied {
             let before = self.effects.insert((*client, *number), slot);
             verdict.check(before.is_none(), scene, "12", || {
                 format!("request {number} of {client} takes effect in slot {slot} and in {before:?}")
             });
         }
-        done.applied = Some(applied);
     }
 
     /// A correct replica states its state (invariant 10).
@@ -210,13 +241,66 @@ impl History {
         });
     }
 
-    /// A client holds a request for executed (invariant 13).
-    pub(crate) fn acknowledged(&self, verdict: &mut Verdict, time_us: u64, client: ClientId, number: u64, slot: Slot) {
+    /// A client holds a request for executed (invariant 13), with a result if it was told one (invariant 14).
+    pub(crate) fn acknowledged(
+        &mut self,
+        verdict: &mut Verdict,
+        time_us: u64,
+        request: (ClientId, u64, Slot),
+        result: Option<&[u8]>,
+    ) {
+        let (client, number, slot) = request;
         let effect = self.effect(client, number);
         if effect.is_none_or(|at| at > slot) {
             let text = format!("request {number} of {client} acknowledged at slot {slot}, its effect is at {effect:?}");
             verdict.fail_cluster(time_us, "13", text);
         }
+        let Some(effect) = self.model.effect(client, number) else {
+            return;
+        };
+        self.times.answered(effect.position);
+        if result.is_some_and(|result| payload_digest(result) != effect.result) {
+            let text = format!(
+                "request {number} of {client}: the client is told {result:?}, which is not what the order says"
+            );
+            verdict.fail_cluster(time_us, "14", text);
+        }
+        verdict.count(if result.is_some() {
+            "result checked"
+        } else {
+            "answer without a result"
+        });
+    }
+}
+
+/// Requests in a few words.
+fn list(applied: &[Applied]) -> String {
+    let words = applied
+        .iter()
+        .map(|(client, number, _, result)| format!("{client}/{number}={result}"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The real-time order of requests (invariant 14). The certified order is one line, so it is enough to know, when a
+/// request is made, the last place in the line that any client had been told of.
+#[derive(Default)]
+struct Times {
+    told: u64,
+    asked: BTreeMap<(ClientId, u64), u64>,
+}
+
+impl Times {
+    fn asked(&mut self, client: ClientId, number: u64) {
+        self.asked.entry((client, number)).or_insert(self.told);
+    }
+
+    fn answered(&mut self, position: u64) {
+        self.told = self.told.max(position);
+    }
+
+    /// The place that a request has to come after.
+    fn must_follow(&self, client: ClientId, number: u64) -> u64 {
+        self.asked.get(&(client, number)).copied().unwrap_or(0)
     }
 }
 
@@ -242,7 +326,7 @@ fn parse_bundle(bytes: &[u8]) -> Option<Bundle<'_>> {
     let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
     let mut rest = signed;
     let client = trireme_crypto::PublicKey(take(&mut rest, 32)?.try_into().ok()?);
-    take(&mut rest, 8)?;
+    let done_below = u64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?);
     let count = word(&mut rest)?;
     let mut requests = Vec::new();
     for _ in 0..count {
@@ -252,6 +336,7 @@ fn parse_bundle(bytes: &[u8]) -> Option<Bundle<'_>> {
     }
     rest.is_empty().then_some(Bundle {
         client,
+        done_below,
         requests,
         signed,
         signature: Signature(signature.try_into().ok()?),
@@ -262,7 +347,7 @@ fn word(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(take(rest, 4)?.try_into().ok()?)).ok()
 }
 
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(len)?;
     *rest = tail;
     Some(head)

@@ -3,21 +3,24 @@
 //! The oracle sees what replicas send, write, commit and execute. It decides with arithmetic and code of its own: a
 //! predicate of the core that is wrong must not vouch for itself.
 
+mod budgets;
 mod certificates;
 mod chain;
 mod facts;
 mod history;
+mod model;
 mod statements;
 
+pub(crate) use budgets::judge_budgets;
 pub(crate) use chain::{Chain, safe_tip};
 pub(crate) use facts::Facts;
 pub(crate) use history::{Applied, History, payload_digest};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_core::message::{Message, SignedBlock};
 use trireme_core::record::{Record, VoteRecord};
-use trireme_core::{MemberId, Slot, View};
+use trireme_core::{MemberId, Params, Slot, View};
 use trireme_crypto::{Digest, Domain};
 
 /// A property that did not hold.
@@ -141,18 +144,23 @@ pub(crate) struct Oracle {
     pub(crate) verdict: Verdict,
     pub(crate) chain: Chain,
     pub(crate) history: History,
+    /// Batches that certificates in accepted blocks name.
+    pub(crate) certified: BTreeSet<Digest>,
     statements: statements::Statements,
 }
 
 impl Oracle {
-    pub(crate) fn new(domain: Domain, genesis: Digest, sizes: Sizes, correct: Vec<bool>) -> Self {
+    pub(crate) fn new(domain: Domain, genesis: Digest, sizes: Sizes, correct: Vec<bool>, params: &Params) -> Self {
+        let sessions = usize::try_from(params.max_sessions).expect("32 bits fit");
+        let model = model::Model::new(u64::from(params.session_window), sessions);
         Self {
             domain,
             sizes,
             correct,
             verdict: Verdict::default(),
             chain: Chain::new(genesis, sizes),
-            history: History::new(sizes.n),
+            history: History::new(sizes.n, model),
+            certified: BTreeSet::new(),
             statements: statements::Statements::default(),
         }
     }

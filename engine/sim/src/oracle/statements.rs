@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use trireme_core::message::{Message, QcRef, SignedBlock, SignedTimeout, SignedVote, Timeout, Vote};
+use trireme_core::message::{Justify, Message, QcRef, SignedBlock, SignedTimeout, SignedVote, Timeout, Vote};
 use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, View};
 use trireme_crypto::Digest;
 
+use super::chain::tip_of;
 use super::{Facts, Oracle, Scene};
 
 /// Everything that correct members ever said, over all restarts.
@@ -63,6 +64,14 @@ impl Oracle {
             }
             _ => {}
         }
+    }
+
+    /// Whether a member ever spoke against a view.
+    pub(crate) fn has_suspected(&self, member: MemberId, view: View) -> bool {
+        self.statements
+            .suspects
+            .get(&view)
+            .is_some_and(|who| who >> member & 1 == 1)
     }
 
     /// R-SUSPECT, R-JOIN: a Timeout takes f+1 members that suspect the view or left it or a later one.
@@ -191,6 +200,13 @@ impl Oracle {
                 facts.entered_view()
             )
         });
+        if let Justify::Tc(tc) = &block.justify {
+            let tip = tip_of(self.sizes, tc);
+            self.verdict
+                .check(tip.is_some_and(|tip| tip.2 == block.parent), scene, "9", || {
+                    format!("proposes on {}, the safe tip is {tip:?}", block.parent)
+                });
+        }
         self.spoke(scene, block.view);
     }
 

@@ -1,0 +1,38 @@
+//! What a replica may hold at most (invariant 20), by the rules that bound it, not by the constants of the code.
+
+use trireme_core::{Held, Params};
+
+use super::{Scene, Verdict};
+
+/// Bodies under check, digests that are asked for: as many as one member may bring up, for each member.
+const FOR_EACH_MEMBER: usize = 256;
+
+/// Judges what a correct replica holds. `settled`: it has executed what it committed.
+pub(crate) fn judge_budgets(scene: Scene, verdict: &mut Verdict, params: &Params, held: &Held, settled: bool) {
+    let n = usize::from(params.n);
+    let window = usize::try_from(params.window).expect("a window fits in memory");
+    let blocks = window + usize::try_from(params.w0).expect("small");
+    let batch = u64::from(params.max_batch_bytes);
+    // R-COMMIT: a ring of a window's slots for each member and view.
+    let rings = [
+        ("slots of votes of a member", held.vote_slots, blocks.max(8)),
+        ("views of votes", held.vote_views, 64 + 8),
+        ("votes of a member for a view ahead", held.future_votes, 2 * window),
+        ("digests asked for", held.wanted, FOR_EACH_MEMBER * n),
+        ("bodies under check", held.jobs, FOR_EACH_MEMBER * n),
+    ];
+    for (name, have, may) in rings {
+        verdict.check(have <= may, scene, "20", || {
+            format!("holds {have} {name}, may hold {may}")
+        });
+    }
+    // R-LANE: a window of bytes above the committed cut, and what was fetched because a block or certificate names it.
+    let may = 2 * (params.lane_window_bytes + batch);
+    verdict.check(!settled || held.lane_bytes <= may, scene, "20", || {
+        format!("holds {} bytes of a lane, may hold {may}", held.lane_bytes)
+    });
+    let intake = held.intake_bytes as u64;
+    verdict.check(intake <= params.lane_window_bytes + batch, scene, "20", || {
+        format!("holds {intake} bytes of bundles")
+    });
+}
