@@ -320,6 +320,7 @@ impl World<'_> {
             }
         }
         self.lose();
+        self.recount_news();
         for (a, b) in self.pairs() {
             if lossy {
                 self.break_link(a, b);

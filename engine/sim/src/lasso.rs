@@ -15,6 +15,7 @@ use std::fmt;
 use trireme_core::{Slot, View};
 
 use crate::event::Event;
+use crate::host::Host;
 use crate::network::HostId;
 use crate::trace::TraceHash;
 use crate::world::World;
@@ -89,7 +90,7 @@ impl World<'_> {
             return None;
         }
         self.lasso.steps = steps;
-        let top = self.correct_hosts().map(|host| self.hosts[host].view).max()?;
+        let top = self.healthy_hosts().map(|host| self.hosts[host].view).max()?;
         let (state, done) = (self.rest_state(top), self.done_so_far());
         let armed: Vec<bool> = self.armed();
         let time_us = self.time;
@@ -118,10 +119,11 @@ impl World<'_> {
         })
     }
 
-    /// Whether an event is news to a correct replica: after it the cluster may look different. Timers and clients that
-    /// ask again are judged apart; what faulty members say changes nothing, or it shows at the others.
+    /// Whether an event is news to a healthy replica: after it the cluster may look different. Timers and clients that
+    /// ask again are judged apart; what faulty and lost members say changes nothing, or
+    /// it shows at the others.
     pub(crate) fn is_news(&self, event: &Event) -> bool {
-        let correct = |host: HostId| self.hosts.get(host).is_some_and(|host| host.correct);
+        let correct = |host: HostId| self.hosts.get(host).is_some_and(Host::healthy);
         match event {
             Event::Deliver(frame) => correct(frame.from) && correct(frame.to),
             Event::Connect { a, b } | Event::Expire { a, b, .. } => correct(*a) && correct(*b),
@@ -140,8 +142,8 @@ impl World<'_> {
         }
     }
 
-    fn correct_hosts(&self) -> impl Iterator<Item = HostId> + '_ {
-        (0..self.hosts.len()).filter(|host| self.hosts[*host].correct)
+    fn healthy_hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        (0..self.hosts.len()).filter(|host| self.hosts[*host].healthy())
     }
 
     /// Every correct replica gives its leader time enough for anything: eight times what a message, a flush, a check
@@ -163,7 +165,7 @@ impl World<'_> {
                 replica.status().view_timer_us >= 8 * slowest || self.hosts[host].timer_at.is_none()
             })
         };
-        self.correct_hosts().all(patient)
+        self.healthy_hosts().all(patient)
     }
 
     /// What the cluster looks like.
@@ -172,7 +174,7 @@ impl World<'_> {
         hash.add(top % self.hosts.len() as u64);
         let height = self.oracle.chain.height();
         let far = |distance: u64| distance.min(FAR);
-        for host in self.correct_hosts() {
+        for host in self.healthy_hosts() {
             let host = &self.hosts[host];
             let Some(replica) = &host.replica else { continue };
             let status = replica.status();
@@ -213,7 +215,7 @@ impl World<'_> {
 
     /// Which of those count: timers that are set at correct replicas, clients that wait.
     fn armed(&self) -> Vec<bool> {
-        let timers = self.hosts.iter().map(|host| host.correct && host.timer_at.is_some());
+        let timers = self.hosts.iter().map(|host| host.healthy() && host.timer_at.is_some());
         timers
             .chain(self.clients.iter().map(|client| client.waiting() > 0))
             .collect()

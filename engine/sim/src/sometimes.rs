@@ -4,6 +4,9 @@
 /// [`ENOUGH_SEEDS`] of the swarm (faults, liars, random sizes). The suite fails if one does not; `trireme simulate` says
 /// which. Whoever adds a fault, a strategy or a way of the protocol adds the counter that shows it.
 pub const SOMETIMES: &[&str] = &[
+    "a correct leader cannot lead",
+    "a correct leader is out of reach",
+    "a correct leader is too slow",
     "a correct member is deaf or mute for good",
     "a correct member is down for good",
     "a laggard is told who voted",
@@ -45,10 +48,12 @@ pub const SOMETIMES: &[&str] = &[
     "message refused",
     "request acknowledged",
     "restart",
+    "result checked",
     "retry",
     "safe tip above the Qc",
     "slow commit",
     "spoilt frame",
+    "spoilt frame that can be read",
     "state certificate sent",
     "torn tail truncated",
     "unacknowledged records survive a crash",

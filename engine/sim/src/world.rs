@@ -113,6 +113,12 @@ impl<'a> World<'a> {
         self.heap.push(Reverse(entry));
     }
 
+    /// Other members are healthy from now on.
+    pub(crate) fn recount_news(&mut self) {
+        let news = self.heap.iter().filter(|entry| self.is_news(&entry.0.event)).count();
+        self.news = news as u64;
+    }
+
     fn schedule_all(&mut self) {
         self.regroup();
         for host in 0..self.hosts.len() {
@@ -339,7 +345,7 @@ impl<'a> World<'a> {
             }
         }
         let committed = replica.committed();
-        if self.hosts[host].correct && self.events % HELD_EVERY == 0 {
+        if self.hosts[host].correct && self.events.is_multiple_of(HELD_EVERY) {
             let (held, settled) = (replica.held(), replica.executed() == committed);
             let params = &self.plan.params;
             judge_budgets(scene, &mut self.oracle.verdict, params, &held, settled);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{run, stderr, stdout, turn};
+use support::{assert_documented, run, stderr, stdout, turn};
 
 /// Records a short mixed load on a cluster whose leader is killed on the way.
 fn record(dir: &Path, more: &[&str]) -> (Vec<Value>, Value) {
@@ -64,6 +64,7 @@ fn a_real_history_is_linearizable_and_a_spoilt_one_is_not() {
     }
     let (code, verdict) = judge(dir.path(), &rows);
     assert_eq!((code, &verdict["verdict"]), (Some(0), &json!("linearizable")));
+    assert_documented("## The verdict (", &verdict);
 
     // A stale read: a value long after it was overwritten.
     let mut stale = rows.clone();
