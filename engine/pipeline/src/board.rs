@@ -115,7 +115,7 @@ fn link_status(counts: &LinkCounts) -> Value {
         "name": counts.spec.name,
         "from": counts.spec.from.name(),
         "to": counts.spec.to.name(),
-        "depth": counts.spec.depth,
+        "depth": counts.room.depth,
         "held": held,
         "high_water": high_water,
         "pushed": pushed,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::bugs::Bug;
 use crate::signal::Threads;
 
 /// Switches between stages.
@@ -98,7 +99,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.intake.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
         self.intake.total.fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.intake.paused.load(Ordering::SeqCst) {
+        let lost = self.intake.threads.bugs().has(Bug::LostResume);
+        if self.intake.paused.load(Ordering::SeqCst) && !lost {
             self.intake.threads.signal(self.intake.ingress).notify();
         }
     }

@@ -10,7 +10,9 @@
 #![warn(missing_docs)]
 
 mod board;
+mod bugs;
 mod clock;
+mod doors;
 mod endpoints;
 mod error;
 mod execute;
@@ -28,6 +30,8 @@ mod recovery;
 mod replica;
 mod run_loop;
 mod signal;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stage;
 mod thread;
 pub mod topology;

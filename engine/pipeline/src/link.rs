@@ -7,13 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
+use crate::bugs::Bug;
 use crate::signal::Threads;
-use crate::topology::LinkSpec;
+use crate::topology::{LinkSpec, Room};
 
 /// What a link counts. Relaxed: each number stands for itself.
 #[derive(Debug)]
 pub(crate) struct LinkCounts {
     pub(crate) spec: &'static LinkSpec,
+    pub(crate) room: Room,
     /// Items ever pushed.
     pushed: AtomicU64,
     /// Items ever popped.
@@ -24,11 +26,31 @@ pub(crate) struct LinkCounts {
     high_water: AtomicUsize,
     /// Items that its producer turned away because it was full.
     shed: AtomicU64,
+    /// Items with a weight that were pushed although it held its bytes: 0 unless a producer did not ask.
+    overruns: AtomicU64,
+    /// How often the producer found no room.
+    starvations: AtomicU64,
     /// The producer found no room and waits.
     starved: AtomicBool,
 }
 
 impl LinkCounts {
+    /// The link as it is now.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn view(&self) -> crate::simulation::LinkView {
+        let [held, high_water, _, shed] = self.snapshot();
+        let items = |count: u64| usize::try_from(count).expect("a link holds few items");
+        crate::simulation::LinkView {
+            name: self.spec.name,
+            room: self.room,
+            held: items(held),
+            high_water: items(high_water),
+            starvations: self.starvations.load(Ordering::Relaxed),
+            overruns: self.overruns.load(Ordering::Relaxed),
+            shed,
+        }
+    }
+
     /// Items in the link, the most there ever were, items ever pushed, items shed.
     pub(crate) fn snapshot(&self) -> [u64; 4] {
         let popped = self.popped.load(Ordering::Relaxed);
@@ -43,16 +65,25 @@ impl LinkCounts {
     }
 }
 
-/// Makes a link between a stage on thread `from` and one on thread `to`.
-pub(crate) fn link<T>(spec: &'static LinkSpec, threads: &Threads, from: usize, to: usize) -> (Sender<T>, Receiver<T>) {
-    let (producer, consumer) = rtrb::RingBuffer::new(spec.depth);
+/// Makes a link with so much room between a stage on thread `from` and one on thread `to`.
+pub(crate) fn link<T>(
+    spec: &'static LinkSpec,
+    room: Room,
+    threads: &Threads,
+    from: usize,
+    to: usize,
+) -> (Sender<T>, Receiver<T>) {
+    let (producer, consumer) = rtrb::RingBuffer::new(room.depth);
     let counts = Arc::new(LinkCounts {
         spec,
+        room,
         pushed: AtomicU64::new(0),
         popped: AtomicU64::new(0),
         bytes: AtomicUsize::new(0),
         high_water: AtomicUsize::new(0),
         shed: AtomicU64::new(0),
+        overruns: AtomicU64::new(0),
+        starvations: AtomicU64::new(0),
         starved: AtomicBool::new(false),
     });
     let ends = Ends {
@@ -93,7 +124,8 @@ pub(crate) struct Sender<T> {
 impl<T> Sender<T> {
     /// Whether one more item fits. If not, the producer's thread is woken when one does.
     pub(crate) fn room(&self) -> bool {
-        self.has_room() || {
+        self.has_room() || self.ends.threads.bugs().has(Bug::RoomNotAsked) || {
+            self.counts.starvations.fetch_add(1, Ordering::Relaxed);
             self.counts.starved.store(true, Ordering::Relaxed);
             // Pairs with the fence in `Receiver::pop`: either this second look sees the freed place, or the consumer
             // sees that its producer waits.
@@ -103,7 +135,9 @@ impl<T> Sender<T> {
     }
 
     fn has_room(&self) -> bool {
-        self.ring.slots() > 0 && self.counts.bytes.load(Ordering::Relaxed) < self.counts.spec.bytes
+        self.ring.slots() > 0
+            && (self.counts.bytes.load(Ordering::Relaxed) < self.counts.room.bytes
+                || self.ends.threads.bugs().has(Bug::BytesNotCounted))
     }
 
     /// How many items fit, whatever they weigh.
@@ -119,9 +153,12 @@ impl<T> Sender<T> {
     pub(crate) fn push(&mut self, bytes: usize, item: T) {
         let pushed = self.ring.push((bytes, item)).is_ok();
         assert!(pushed, "pushed to the full link {}", self.counts.spec.name);
-        self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before >= self.counts.room.bytes && bytes > 0 {
+            self.counts.overruns.fetch_add(1, Ordering::Relaxed);
+        }
         self.counts.pushed.fetch_add(1, Ordering::Relaxed);
-        let held = self.counts.spec.depth - self.ring.slots();
+        let held = self.counts.room.depth - self.ring.slots();
         if held > self.counts.high_water.load(Ordering::Relaxed) {
             self.counts.high_water.store(held, Ordering::Relaxed);
         }
@@ -157,7 +194,9 @@ impl<T> Receiver<T> {
             fence(Ordering::SeqCst);
             if self.counts.starved.load(Ordering::Relaxed) {
                 self.counts.starved.store(false, Ordering::Relaxed);
-                self.ends.threads.mark(self.ends.to, self.ends.from);
+                if !self.ends.threads.bugs().has(Bug::LostWake) {
+                    self.ends.threads.mark(self.ends.to, self.ends.from);
+                }
             }
         }
         Some(item)
@@ -197,7 +236,7 @@ mod tests {
     #[test]
     fn a_link_is_bounded_in_items_and_in_bytes() {
         let threads = Threads::new(1);
-        let (mut sender, mut receiver) = link(&SMALL, &threads, 0, 0);
+        let (mut sender, mut receiver) = link(&SMALL, SMALL.room(), &threads, 0, 0);
         assert!(sender.room());
         sender.push(1, 'a');
         sender.push(1, 'b');
@@ -219,7 +258,7 @@ mod tests {
     #[should_panic(expected = "full link small")]
     fn a_push_without_room_is_a_broken_invariant() {
         let threads = Threads::new(1);
-        let (mut sender, _receiver) = link(&SMALL, &threads, 0, 0);
+        let (mut sender, _receiver) = link(&SMALL, SMALL.room(), &threads, 0, 0);
         (0..3).for_each(|item| sender.push(0, item));
     }
 
@@ -229,7 +268,7 @@ mod tests {
         let waker = Waker::from(count.clone());
         let woken = || count.0.load(Ordering::SeqCst);
         let threads = Threads::new(2);
-        let (mut sender, mut receiver) = link(&SMALL, &threads, 0, 1);
+        let (mut sender, mut receiver) = link(&SMALL, SMALL.room(), &threads, 0, 1);
         threads.signal(1).arm(&waker);
         sender.push(1, 'a');
         sender.push(1, 'b');
@@ -258,7 +297,7 @@ mod tests {
         }
         const ITEMS: u64 = 20_000;
         let threads = Threads::new(2);
-        let (mut sender, mut receiver) = link::<u64>(&SMALL, &threads, 0, 1);
+        let (mut sender, mut receiver) = link::<u64>(&SMALL, SMALL.room(), &threads, 0, 1);
         let theirs = threads.clone();
         let consumer = thread::spawn(move || {
             let waker = Waker::from(Arc::new(Unpark(thread::current())));

@@ -11,7 +11,13 @@ use crate::error::ReplicaError;
 
 /// Readable when the log may have news.
 #[derive(Debug)]
-pub(crate) struct LogEvent(AsyncFd<OwnedFd>);
+pub(crate) enum LogEvent {
+    /// The log's event descriptor, registered with the runtime.
+    Descriptor(AsyncFd<OwnedFd>),
+    /// Given by the simulated disk.
+    #[cfg(feature = "simulation")]
+    Simulated(crate::simulation::DiskSignal),
+}
 
 impl LogEvent {
     /// Registers a duplicate of the descriptor with the runtime of the calling thread.
@@ -24,14 +30,21 @@ impl LogEvent {
         // `OwnedFd::as_raw_fd` gives the same one for as long as it lives.
         let registered = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) };
         let registered = registered.map_err(std::io::Error::from);
-        Ok(Self(registered.map_err(failed("wait for the log's event descriptor"))?))
+        Ok(Self::Descriptor(registered.map_err(failed(
+            "wait for the log's event descriptor",
+        ))?))
     }
 
     /// Whether the descriptor became readable since the last call; if not, the caller is woken when it does. What it
     /// counts is for the log to take: `Log::poll` resets it before it looks for news, so no news is missed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Result<bool, ReplicaError> {
+        let descriptor = match self {
+            Self::Descriptor(descriptor) => descriptor,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(signal) => return Ok(signal.take(cx)),
+        };
         let mut readable = false;
-        while let Poll::Ready(ready) = self.0.poll_read_ready(cx) {
+        while let Poll::Ready(ready) = descriptor.poll_read_ready(cx) {
             ready
                 .map_err(ReplicaError::system("wait for the log's event descriptor"))?
                 .clear_ready();

@@ -1,17 +1,15 @@
 //! The order stage: owns the core, feeds it from the links, and turns its effects into work of the other stages.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, Sleep, sleep_until};
 use trireme_core::api::{AppendId, Effect, Evidence, Execution};
 use trireme_core::message::Envelope;
 use trireme_core::{Input, LaneStatus, Outbound, Outbox, Replica, Tick};
 use trireme_crypto::Domain;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::error::ReplicaError;
 use crate::gate::Gate;
 use crate::items::{BodyJob, CheckedBundle, ExecuteJob, ExecutedSlot, FromMember, LogJob, ToMembers, Verdict};
@@ -55,7 +53,6 @@ pub(crate) struct Order {
     domain: Domain,
     links: OrderLinks,
     gate: Arc<Gate>,
-    clock: Clock,
     out: Outbox,
     /// Effects that found no room; while there are any, no input is taken.
     blocked: VecDeque<Effect>,
@@ -65,7 +62,7 @@ pub(crate) struct Order {
     urgent: VecDeque<BodyJob>,
     /// Inputs were given since the core was last told that their run had ended, first at this time.
     since_idle: Option<Tick>,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     timer_at: Option<Tick>,
     counts: Counts,
 }
@@ -91,7 +88,7 @@ impl Order {
         domain: Domain,
         links: OrderLinks,
         gate: Arc<Gate>,
-        clock: Clock,
+        clock: &Clock,
     ) -> Self {
         let mut out = Outbox::new();
         let now = clock.now();
@@ -103,7 +100,6 @@ impl Order {
             domain,
             links,
             gate,
-            clock,
             out,
             blocked: VecDeque::new(),
             executions: VecDeque::new(),
@@ -111,7 +107,7 @@ impl Order {
             bodies: VecDeque::new(),
             urgent: VecDeque::new(),
             since_idle: Some(now.tick),
-            timer: Box::pin(sleep_until(Instant::now())),
+            timer: clock.timer(now.tick),
             timer_at: None,
             counts: Counts::default(),
         };
@@ -357,10 +353,10 @@ impl Order {
         }
         if self.timer_at != Some(due) {
             self.timer_at = Some(due);
-            self.timer.as_mut().reset(self.clock.instant(due).into());
+            self.timer.reset(due);
         }
         // A timer that fired early, or for an earlier time, is set again at the next poll.
-        if std::future::Future::poll(self.timer.as_mut(), turn.cx).is_ready() {
+        if self.timer.poll(turn.cx) {
             self.timer_at = None;
             return true;
         }

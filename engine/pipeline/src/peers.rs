@@ -9,13 +9,14 @@ use trireme_core::api::Reject;
 use trireme_core::check::{CheckContext, check};
 use trireme_core::wire::decode_envelope;
 use trireme_core::{MemberId, Message, Tick, To};
-use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEndpoint, PeerEvent, SendError};
+use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEvent, SendError};
 
 use crate::clock::micros;
+use crate::doors::PeerDoor;
 use crate::error::ReplicaError;
 use crate::items::{FromMember, ToMembers};
 use crate::link::{Receiver, Sender};
-use crate::stage::{Finish, Turn, Work, entries, shut_down};
+use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
 
 /// A member's round trip is told to the core at most this often, and only while frames come from it.
@@ -29,8 +30,8 @@ pub(crate) struct PeersLinks {
 }
 
 /// See the module's text.
-pub(crate) struct Peers {
-    endpoint: PeerEndpoint,
+pub(crate) struct Peers<D> {
+    endpoint: D,
     links: PeersLinks,
     context: CheckContext,
     me: MemberId,
@@ -52,8 +53,8 @@ struct Member {
     rejects: u64,
 }
 
-impl Peers {
-    pub(crate) fn new(endpoint: PeerEndpoint, links: PeersLinks, context: CheckContext, me: MemberId) -> Self {
+impl<D: PeerDoor> Peers<D> {
+    pub(crate) fn new(endpoint: D, links: PeersLinks, context: CheckContext, me: MemberId) -> Self {
         let members = vec![Member::default(); context.quorums.n()];
         Self {
             endpoint,
@@ -262,7 +263,7 @@ pub(crate) fn closed_status(counters: &Counters) -> Value {
         .into()
 }
 
-impl Work for Peers {
+impl<D: PeerDoor> Work for Peers<D> {
     fn stage(&self) -> Stage {
         Stage::Peers
     }
@@ -318,7 +319,7 @@ impl Work for Peers {
             while let Some(item) = self.links.released.pop() {
                 self.transmit(item);
             }
-            shut_down(self.endpoint.shutdown()).await;
+            self.endpoint.shutdown().await;
             Ok(())
         })
     }

@@ -12,14 +12,18 @@ use trireme_log::{DeviceChoice, FlushMethod, Log, LogConfig, Opening};
 use crate::error::ReplicaError;
 use crate::execute::Machine;
 use crate::gate::Gate;
+use crate::log_event::LogEvent;
 
 /// What recovery gives.
 pub(crate) struct Recovered {
     pub(crate) log: Log,
+    /// Tells when to ask the log for news.
+    pub(crate) event: LogEvent,
 }
 
 /// The log's settings for this member.
-pub(crate) fn log_config(cluster: &Cluster, config: &ReplicaConfig) -> LogConfig {
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+pub fn log_config(cluster: &Cluster, config: &ReplicaConfig) -> LogConfig {
     let mut log = LogConfig::new(config.data_dir.clone(), fingerprint(cluster, config.member).0);
     log.segment_bytes = config.log.segment_bytes;
     log.max_log_bytes = config.log.max_log_bytes;
@@ -52,15 +56,15 @@ fn fingerprint(cluster: &Cluster, member: MemberId) -> Digest {
     )
 }
 
-/// Opens the log and replays it. Blocks as long as that takes and tells how far it is. Nothing comes of it if the
-/// replica is told to stop meanwhile: the log is as it was.
+/// Replays a log. Blocks as long as that takes and tells how far it is. Nothing comes of it if the replica is told to
+/// stop meanwhile: the log is as it was.
 pub(crate) fn recover(
-    config: LogConfig,
+    mut opening: Opening,
+    dir: PathBuf,
     gate: &Gate,
     replica: &mut Replica,
     machine: &mut Machine,
-) -> Result<Option<Recovered>, ReplicaError> {
-    let dir = config.dir.clone();
+) -> Result<Option<Log>, ReplicaError> {
     let mut replay = Replay {
         dir,
         replica,
@@ -69,7 +73,6 @@ pub(crate) fn recover(
         records: 0,
         percent: 0,
     };
-    let mut opening = Log::open(config)?;
     while let Some(record) = opening.next() {
         replay.record(record?)?;
         replay.tell_progress(&opening);
@@ -91,7 +94,7 @@ pub(crate) fn recover(
         let (view, committed, executed) = (replica.view(), replica.committed(), machine.executed());
         tracing::info!(records, view, committed, executed, "recovered from the log");
     }
-    Ok(Some(Recovered { log }))
+    Ok(Some(log))
 }
 
 struct Replay<'a> {

@@ -19,7 +19,7 @@ use crate::run_loop::Shared;
 use crate::signal::Threads;
 use crate::stage::entries;
 use crate::thread::{Blueprint, Recovery, Seed, run};
-use crate::topology::{CorePlan, Stage};
+use crate::topology::{CorePlan, LinkSpec, Stage};
 use crate::wiring::wire;
 
 /// Name and version of the status document.
@@ -61,11 +61,11 @@ impl RunningReplica {
         let members = Arc::new(MemberKeys::new(&cluster, config.member, &keys)?);
         let count = plan.plan.threads.len();
         let threads = Threads::new(count);
-        let (ends, counts) = wire(plan.plan, &threads);
+        let (ends, counts) = wire(plan.plan, &threads, &LinkSpec::room);
         let clock = Clock::start();
         let asker = plan.plan.thread_of(Stage::Ingress);
         let constants = constants(&cluster, &config, plan);
-        let board = Arc::new(Board::new(&threads, count, asker, counts, constants, clock));
+        let board = Arc::new(Board::new(&threads, count, asker, counts, constants, clock.clone()));
         let gate = Arc::new(Gate::default());
         let shared = Shared {
             threads: threads.clone(),
@@ -247,7 +247,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// What of the status does not change.
-fn constants(cluster: &Cluster, config: &ReplicaConfig, plan: CorePlan) -> Map<String, Value> {
+pub(crate) fn constants(cluster: &Cluster, config: &ReplicaConfig, plan: CorePlan) -> Map<String, Value> {
     let member = cluster.members.get(usize::from(config.member));
     entries(json!({
         "schema": STATUS_SCHEMA,

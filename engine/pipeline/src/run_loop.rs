@@ -14,10 +14,23 @@ use crate::signal::Threads;
 use crate::stage::{Turn, Work};
 use crate::topology::Stage;
 
-/// Items that a stage takes in one poll.
-const BUDGET: usize = 256;
-/// After this long the endpoints' tasks get their turn, whatever the stages have left to do.
-const SLICE_NS: u64 = 500_000;
+/// How much a run loop does before it lets others run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Items that a stage takes in one poll.
+    pub(crate) budget: usize,
+    /// After this long the endpoints' tasks get their turn, whatever the stages have left to do.
+    pub(crate) slice_ns: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            budget: 256,
+            slice_ns: 500_000,
+        }
+    }
+}
 
 /// What a run loop shares with the other threads.
 #[derive(Clone)]
@@ -32,6 +45,7 @@ pub(crate) struct Shared {
 pub(crate) struct RunLoop {
     shared: Shared,
     thread: usize,
+    pub(crate) pace: Pace,
     stages: Vec<Place>,
     /// The endpoints' tasks had their turn since a stage last found something to do.
     yielded: bool,
@@ -39,6 +53,8 @@ pub(crate) struct RunLoop {
     answered: u64,
     /// CPU time spent in this loop, in nanoseconds.
     loop_ns: u64,
+    /// Passes in which a stage found something to do.
+    pub(crate) busy_passes: u64,
 }
 
 /// A stage and its share of the thread.
@@ -63,10 +79,12 @@ impl RunLoop {
         Self {
             shared,
             thread,
+            pace: Pace::default(),
             stages,
             yielded: false,
             answered: 0,
             loop_ns: 0,
+            busy_passes: 0,
         }
     }
 
@@ -85,7 +103,7 @@ impl RunLoop {
         Ok(())
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReplicaError>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReplicaError>> {
         let entered = thread_cpu_ns();
         self.shared.threads.signal(self.thread).disarm();
         let result = self.work(cx);
@@ -95,7 +113,7 @@ impl RunLoop {
     }
 
     fn work(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReplicaError>> {
-        let until = self.shared.clock.nanos() + SLICE_NS;
+        let until = self.shared.clock.nanos() + self.pace.slice_ns;
         loop {
             if self.shared.gate.stopping() {
                 return Poll::Ready(Ok(()));
@@ -139,7 +157,7 @@ impl RunLoop {
             };
             let mut turn = Turn {
                 now,
-                budget: BUDGET,
+                budget: self.pace.budget,
                 quiet,
                 cx,
             };
@@ -159,6 +177,7 @@ impl RunLoop {
             threads.flush(self.thread);
             progress = true;
         }
+        self.busy_passes += u64::from(progress);
         Ok(progress)
     }
 

@@ -10,6 +10,8 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 
+use crate::bugs::Switches;
+
 /// The most threads of a replica: as many as marks fit into [`Wakes`].
 pub(crate) const MAX_THREADS: usize = 32;
 
@@ -73,6 +75,7 @@ impl Wakes {
 pub(crate) struct Threads {
     signals: Arc<[Signal]>,
     wakes: Arc<[Wakes]>,
+    bugs: Switches,
 }
 
 impl Threads {
@@ -84,7 +87,19 @@ impl Threads {
         Self {
             signals: (0..count).map(|_| Signal::default()).collect(),
             wakes: (0..count).map(|_| Wakes::default()).collect(),
+            bugs: Switches::default(),
         }
+    }
+
+    /// The same with faults.
+    #[cfg(feature = "bugs")]
+    pub(crate) fn with_bugs(self, bugs: Switches) -> Self {
+        Self { bugs, ..self }
+    }
+
+    /// Faults that are switched on.
+    pub(crate) fn bugs(&self) -> Switches {
+        self.bugs
     }
 
     pub(crate) fn signal(&self, thread: usize) -> &Signal {

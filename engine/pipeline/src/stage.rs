@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 use trireme_core::Now;
@@ -50,16 +49,6 @@ pub(crate) trait Work {
 /// A stage that has nothing to wind up.
 pub(crate) fn nothing_to_finish() -> Finish {
     Box::pin(std::future::ready(Ok(())))
-}
-
-/// How long the other sides may take to hear that an endpoint closes.
-const SHUTDOWN: Duration = Duration::from_millis(500);
-
-/// Waits until the other sides of an endpoint were told that it closes, or do not listen.
-pub(crate) async fn shut_down(endpoint: impl Future<Output = ()>) {
-    if tokio::time::timeout(SHUTDOWN, endpoint).await.is_err() {
-        tracing::debug!("some connections did not close in time");
-    }
 }
 
 /// A JSON object's entries.

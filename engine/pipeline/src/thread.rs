@@ -6,15 +6,18 @@ use std::sync::mpsc;
 use tokio::runtime::{Builder, Runtime};
 use trireme_config::{AppKind, ClientAuth, Clients, Cluster, ReplicaConfig, ReplicaKeys};
 use trireme_core::Replica;
+use trireme_log::Log;
 use trireme_state::{Application, ClientRegistry, Executor, Null, kv::Kv};
 use trireme_transport::{ClientListener, PeerEndpoint};
 
+use crate::doors::{ClientDoor, PeerDoor};
 use crate::endpoints::{client_listener, peer_endpoint};
 use crate::error::ReplicaError;
 use crate::execute::{Execute, Machine, Observer};
 use crate::ingress::{Ingress, IngressShared};
 use crate::keys::MemberKeys;
 use crate::log::{LogLimits, LogStage};
+use crate::log_event::LogEvent;
 use crate::order::Order;
 use crate::peers::Peers;
 use crate::recovery::{Recovered, log_config, recover};
@@ -54,11 +57,12 @@ pub(crate) struct Recovery {
 }
 
 /// The parts of a thread that exist before its stages do.
-#[derive(Default)]
-struct Opened {
-    listener: Option<ClientListener>,
-    endpoint: Option<PeerEndpoint>,
-    recovered: Option<Recovered>,
+pub(crate) struct Opened<C, P> {
+    pub(crate) listener: Option<C>,
+    pub(crate) endpoint: Option<P>,
+    pub(crate) recovered: Option<Recovered>,
+    pub(crate) replica: Option<Replica>,
+    pub(crate) machine: Option<Machine>,
 }
 
 /// Runs a thread from its seed to its end; `ready` is called when its stages begin to run.
@@ -102,7 +106,13 @@ fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>
     let Blueprint {
         cluster, config, keys, ..
     } = blueprint;
-    let mut opened = Opened::default();
+    let mut opened = Opened::<ClientListener, PeerEndpoint> {
+        listener: None,
+        endpoint: None,
+        recovered: None,
+        replica: None,
+        machine: None,
+    };
     for ends in &seed.ends {
         match ends {
             Ends::Ingress(_) => opened.listener = Some(client_listener(cluster, config, keys)?),
@@ -116,21 +126,16 @@ fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>
             return Ok(None);
         }
     }
-    let (Ok(mut replica), Ok(mut machine)) = (part(seed.replica), part(seed.machine)) else {
+    let (Ok(replica), Ok(machine)) = (part(seed.replica), part(seed.machine)) else {
         return Ok(None);
     };
-    let mut stages = Vec::new();
-    for ends in seed.ends {
-        stages.push(stage(
-            blueprint,
-            seed.thread,
-            ends,
-            &mut opened,
-            &mut replica,
-            &mut machine,
-        )?);
-    }
-    Ok(Some(stages))
+    (opened.replica, opened.machine) = (replica, machine);
+    let stages = seed.ends.into_iter();
+    Ok(Some(
+        stages
+            .map(|ends| stage(blueprint, seed.thread, ends, &mut opened))
+            .collect(),
+    ))
 }
 
 /// A recovered part, if this thread needs it.
@@ -148,17 +153,18 @@ fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recov
     } = blueprint;
     let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
     let mut machine = Machine::new(executor(cluster), recovery.observer);
-    let recovered = recover(log_config(cluster, config), &shared.gate, &mut replica, &mut machine)?;
-    if recovered.is_none() {
+    let (opening, dir) = (Log::open(log_config(cluster, config))?, config.data_dir.clone());
+    let Some(log) = recover(opening, dir, &shared.gate, &mut replica, &mut machine)? else {
         return Ok(None);
-    }
+    };
     // A receiver that is gone belongs to a thread that failed; it says so itself.
     let _ = recovery.replica.send(replica);
     let _ = recovery.machine.send(machine);
-    Ok(recovered)
+    let event = LogEvent::new(log.event_fd())?;
+    Ok(Some(Recovered { log, event }))
 }
 
-fn executor(cluster: &Cluster) -> Executor {
+pub(crate) fn executor(cluster: &Cluster) -> Executor {
     let app: Box<dyn Application> = match cluster.app {
         AppKind::Kv => Box::new(Kv::new()),
         AppKind::Null => Box::new(Null::new()),
@@ -170,14 +176,13 @@ fn executor(cluster: &Cluster) -> Executor {
     Executor::new(app, registry, &cluster.params)
 }
 
-fn stage(
+/// Puts a stage together from its ends and what was opened for it.
+pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
     blueprint: &Blueprint,
     thread: usize,
     ends: Ends,
-    opened: &mut Opened,
-    replica: &mut Option<Replica>,
-    machine: &mut Option<Machine>,
-) -> Result<Box<dyn Work>, ReplicaError> {
+    opened: &mut Opened<C, P>,
+) -> Box<dyn Work> {
     let Blueprint {
         cluster,
         config,
@@ -186,7 +191,7 @@ fn stage(
         ..
     } = blueprint;
     let domain = cluster.domain();
-    Ok(match ends {
+    match ends {
         Ends::Ingress(links) => {
             let listener = opened.listener.take().expect("opened with its stage");
             let Shared {
@@ -213,15 +218,19 @@ fn stage(
             Box::new(Peers::new(endpoint, links, context, config.member))
         }
         Ends::Order(links) => {
-            let replica = replica.take().expect("received for its stage");
-            let (gate, clock) = (shared.gate.clone(), shared.clock);
-            Box::new(Order::new(replica, members.clone(), domain, links, gate, clock))
+            let replica = opened.replica.take().expect("received for its stage");
+            let gate = shared.gate.clone();
+            Box::new(Order::new(replica, members.clone(), domain, links, gate, &shared.clock))
         }
         Ends::Log(links) => {
-            let log = opened.recovered.take().expect("recovered with its stage").log;
+            let recovered = opened.recovered.take().expect("recovered with its stage");
             let limits = LogLimits::of(&log_config(cluster, config));
-            Box::new(LogStage::new(log, links, shared.gate.clone(), domain.epoch, limits)?)
+            let (gate, clock) = (shared.gate.clone(), shared.clock.clone());
+            Box::new(LogStage::new(recovered, links, gate, domain.epoch, limits, clock))
         }
-        Ends::Execute(links) => Box::new(Execute::new(machine.take().expect("received for its stage"), links)),
-    })
+        Ends::Execute(links) => {
+            let machine = opened.machine.take().expect("received for its stage");
+            Box::new(Execute::new(machine, links))
+        }
+    }
 }

@@ -74,6 +74,25 @@ pub struct LinkSpec {
     pub sheds: bool,
 }
 
+/// What a link holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Items.
+    pub depth: usize,
+    /// It takes no more items once it holds this many bytes of payload.
+    pub bytes: usize,
+}
+
+impl LinkSpec {
+    /// As declared.
+    pub fn room(&self) -> Room {
+        Room {
+            depth: self.depth,
+            bytes: self.bytes,
+        }
+    }
+}
+
 const MIB: usize = 1 << 20;
 
 const fn link(name: &'static str, from: Stage, to: Stage, depth: usize, bytes: usize) -> LinkSpec {

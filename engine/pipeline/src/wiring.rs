@@ -11,7 +11,7 @@ use crate::peers::PeersLinks;
 use crate::signal::Threads;
 use crate::topology::{
     APPENDS, BODIES, CHECKED_BUNDLES, DURABLE, EXECUTED, FRAMES, LINKS, LinkSpec, MESSAGES, OWN_BUNDLES, Plan,
-    REFUSALS, RELEASED, REPLIES, SLOTS, Stage, URGENT_BODIES, VERDICTS,
+    REFUSALS, RELEASED, REPLIES, Room, SLOTS, Stage, URGENT_BODIES, VERDICTS,
 };
 use crate::verify::VerifyLinks;
 
@@ -42,23 +42,26 @@ impl Ends {
 struct Wiring<'a> {
     plan: &'a Plan,
     threads: &'a Threads,
+    rooms: &'a dyn Fn(&LinkSpec) -> Room,
     counts: Vec<Arc<LinkCounts>>,
 }
 
 impl Wiring<'_> {
     fn link<T>(&mut self, spec: &'static LinkSpec) -> (Sender<T>, Receiver<T>) {
         let (from, to) = (self.plan.thread_of(spec.from), self.plan.thread_of(spec.to));
-        let (sender, receiver) = link(spec, self.threads, from, to);
+        let (sender, receiver) = link(spec, (self.rooms)(spec), self.threads, from, to);
         self.counts.push(sender.counts());
         (sender, receiver)
     }
 }
 
-/// All links of a plan: the ends of each stage, in the order of [`Stage::ALL`], and what the links count.
-pub(crate) fn wire(plan: &Plan, threads: &Threads) -> ([Ends; Stage::COUNT], Vec<Arc<LinkCounts>>) {
+/// All links of a plan with the room that each is given: the ends of each stage, in the order of [`Stage::ALL`], and
+/// what the links count.
+pub(crate) fn wire(plan: &Plan, threads: &Threads, rooms: &dyn Fn(&LinkSpec) -> Room) -> ([Ends; Stage::COUNT], Vec<Arc<LinkCounts>>) {
     let mut wiring = Wiring {
         plan,
         threads,
+        rooms,
         counts: Vec::new(),
     };
     let w = &mut wiring;
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn every_declared_link_is_made_and_every_stage_gets_its_ends() {
         for plan in PLANS {
-            let (ends, counts) = wire(plan, &Threads::new(plan.threads.len()));
+            let (ends, counts) = wire(plan, &Threads::new(plan.threads.len()), &LinkSpec::room);
             assert!(ends.iter().map(Ends::stage).eq(Stage::ALL));
             for spec in LINKS {
                 assert!(counts.iter().any(|made| std::ptr::eq(made.spec, spec)), "{}", spec.name);

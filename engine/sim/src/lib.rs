@@ -24,7 +24,7 @@ mod machine;
 mod network;
 mod oracle;
 mod plan;
-mod prng;
+pub mod prng;
 mod shell;
 mod sometimes;
 mod storage;

@@ -3,12 +3,12 @@
 
 /// A stream of pseudo-random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Prng {
+pub struct Prng {
     state: [u64; 4],
 }
 
 /// One step of splitmix64, also used to mix words.
-pub(crate) fn split_mix(state: &mut u64) -> u64 {
+pub fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,7 +18,7 @@ pub(crate) fn split_mix(state: &mut u64) -> u64 {
 
 impl Prng {
     /// The stream of a seed.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut word = seed;
         Self {
             state: core::array::from_fn(|_| split_mix(&mut word)),
@@ -26,7 +26,7 @@ impl Prng {
     }
 
     /// A stream of its own, so that draws of one part of the simulation do not shift those of another.
-    pub(crate) fn fork(&mut self) -> Self {
+    pub fn fork(&mut self) -> Self {
         Self::new(self.next())
     }
 
@@ -36,7 +36,7 @@ impl Prng {
     }
 
     /// 64 random bits.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         let result = self.state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = self.state[1] << 17;
         self.state[2] ^= self.state[0];
@@ -49,44 +49,44 @@ impl Prng {
     }
 
     /// Uniform in `0..bound`; 0 for an empty range.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Uniform in `low..=high`.
-    pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
+    pub fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low).saturating_add(1))
     }
 
     /// An index below `len`.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
+    pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).expect("an index")
     }
 
     /// True in `percent` of 100 cases.
-    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+    pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// True in `millionths` of 1,000,000 cases.
-    pub(crate) fn millionths(&mut self, millionths: u64) -> bool {
+    pub fn millionths(&mut self, millionths: u64) -> bool {
         self.below(1_000_000) < millionths
     }
 
     /// One of the choices.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 
     /// Many small values, few large ones, up to `max`: each halving of the range is as likely as the next.
-    pub(crate) fn skewed(&mut self, max: u64) -> u64 {
+    pub fn skewed(&mut self, max: u64) -> u64 {
         let bits = 64 - u64::from(max.leading_zeros());
         let top = 1u64 << self.below(bits + 1).min(63);
         self.below(top.min(max).saturating_add(1))
     }
 
     /// Puts the elements into a random order.
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.index(i + 1));
         }

@@ -18,15 +18,16 @@ use trireme_config::{ClientBudget, Clients, Cluster};
 use trireme_core::reply::{FromReplica, Refusal, ToReplica};
 use trireme_core::request::{BundleRef, MAX_BUNDLE_BYTES};
 use trireme_core::types::ClientId;
-use trireme_transport::{ClientEvent, ClientListener, CloseReason, ConnId};
+use trireme_transport::{ClientEvent, CloseReason, ConnId};
 
 use crate::board::Board;
+use crate::doors::ClientDoor;
 use crate::error::ReplicaError;
 use crate::gate::{Gate, Intake, Permit};
 use crate::items::{BadSignature, OwnBundle, SlotReplies};
 use crate::link::{Receiver, Sender};
 use crate::signal::Threads;
-use crate::stage::{Finish, Turn, Work, entries, shut_down};
+use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
 use answers::Answers;
 use routes::Routes;
@@ -51,8 +52,8 @@ pub(crate) struct IngressShared {
 }
 
 /// See the module's text.
-pub(crate) struct Ingress {
-    listener: ClientListener,
+pub(crate) struct Ingress<D> {
+    listener: D,
     links: IngressLinks,
     shared: IngressShared,
     registry: Registry,
@@ -117,9 +118,9 @@ impl Registry {
     }
 }
 
-impl Ingress {
+impl<D: ClientDoor> Ingress<D> {
     pub(crate) fn new(
-        listener: ClientListener,
+        listener: D,
         cluster: &Cluster,
         budget: &ClientBudget,
         links: IngressLinks,
@@ -357,7 +358,7 @@ fn bundle_of(frame: &Bytes) -> Option<Bytes> {
     (u32::from_le_bytes(*length) as usize == body.len()).then(|| frame.slice(5..))
 }
 
-impl Work for Ingress {
+impl<D: ClientDoor> Work for Ingress<D> {
     fn stage(&self) -> Stage {
         Stage::Ingress
     }
@@ -403,7 +404,7 @@ impl Work for Ingress {
 
     fn finish(self: Box<Self>) -> Finish {
         Box::pin(async move {
-            shut_down(self.listener.shutdown()).await;
+            self.listener.shutdown().await;
             Ok(())
         })
     }

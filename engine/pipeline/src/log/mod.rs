@@ -3,14 +3,10 @@
 mod serve;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, Sleep, sleep_until};
 use trireme_core::To;
 use trireme_core::api::AppendId;
 use trireme_core::message::Envelope;
@@ -20,18 +16,20 @@ use trireme_core::wire::{encode_envelope, is_bulk};
 use trireme_log::{Durability, Log, LogConfig, LogError, Lsn, RecordKey};
 use trireme_transport::Class;
 
+use crate::clock::{Clock, Timer};
 use crate::error::ReplicaError;
 use crate::gate::Gate;
 use crate::items::{EncodedRecord, LogJob, ToMembers};
 use crate::link::{Receiver, Sender};
 use crate::log_event::LogEvent;
+use crate::recovery::Recovered;
 use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
 
 /// Records that nobody waits for are written after this time at the latest.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE_US: u64 = 50_000;
 /// An append that found the disk full is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_US: u64 = 1_000_000;
 /// The most bytes that are kept for what is under way when new requests are refused.
 const INTAKE_ROOM_BYTES: u64 = 64 << 20;
 /// And the most keys.
@@ -70,7 +68,8 @@ pub(crate) struct LogStage {
     /// Something was appended since the last submit.
     gathered: bool,
     /// Runs while `gathered` without `urgent`, or while the log is full.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
+    clock: Clock,
     stalled: bool,
     stalls: u64,
     served_records: u64,
@@ -120,14 +119,14 @@ struct Waiting {
 impl LogStage {
     /// Takes over an open log; inside the runtime of its thread.
     pub(crate) fn new(
-        log: Log,
+        Recovered { log, event }: Recovered,
         links: LogLinks,
         gate: Arc<Gate>,
         epoch: Epoch,
         limits: LogLimits,
-    ) -> Result<Self, ReplicaError> {
-        let event = LogEvent::new(log.event_fd())?;
-        Ok(Self {
+        clock: Clock,
+    ) -> Self {
+        Self {
             log,
             event,
             links,
@@ -143,10 +142,11 @@ impl LogStage {
             urgent: false,
             gathered: false,
             timer: None,
+            clock,
             stalled: false,
             stalls: 0,
             served_records: 0,
-        })
+        }
     }
 
     /// Asks the log how far it is durable, and lets go what waited for that.
@@ -267,15 +267,15 @@ impl LogStage {
             self.stalls += 1;
         }
         if self.timer.is_none() {
-            self.timer = Some(Box::pin(sleep_until(Instant::now() + RETRY)));
+            self.timer = Some(self.clock.timer(self.clock.tick().plus(RETRY_US)));
         }
     }
 
     /// Starts writing what was gathered, if somebody waits for it or it has waited long enough. Where nobody waits for
     /// a write at all (durability `none`), a whole run of inputs is written at once.
-    fn submit(&mut self, cx: &mut Context<'_>, quiet: bool) -> Result<bool, ReplicaError> {
+    fn submit(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
         if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll_timer(cx)
+            && timer.poll(turn.cx)
         {
             self.timer = None;
             self.urgent |= self.gathered;
@@ -283,7 +283,7 @@ impl LogStage {
                 return Ok(true);
             }
         }
-        if self.urgent && (quiet || !self.limits.lazy) {
+        if self.urgent && (turn.quiet || !self.limits.lazy) {
             self.log.submit()?;
             (self.urgent, self.gathered) = (false, false);
             if !self.stalled {
@@ -292,7 +292,7 @@ impl LogStage {
             return Ok(true);
         }
         if self.gathered && self.timer.is_none() {
-            self.timer = Some(Box::pin(sleep_until(Instant::now() + PATIENCE)));
+            self.timer = Some(self.clock.timer(turn.now.tick.plus(PATIENCE_US)));
             return Ok(true);
         }
         Ok(false)
@@ -329,17 +329,6 @@ pub(crate) fn frame(to: To, envelope: &Envelope) -> ToMembers {
     }
 }
 
-/// A timer that is polled by hand.
-trait PollTimer {
-    fn poll_timer(self, cx: &mut Context<'_>) -> bool;
-}
-
-impl PollTimer for Pin<&mut Sleep> {
-    fn poll_timer(self, cx: &mut Context<'_>) -> bool {
-        std::future::Future::poll(self, cx).is_ready()
-    }
-}
-
 impl Work for LogStage {
     fn stage(&self) -> Stage {
         Stage::Log
@@ -352,7 +341,7 @@ impl Work for LogStage {
         if self.served.is_empty() {
             progress |= self.take(turn.budget)?;
         }
-        progress |= self.submit(turn.cx, turn.quiet)?;
+        progress |= self.submit(turn)?;
         if progress {
             self.watch_room();
         }

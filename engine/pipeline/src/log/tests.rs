@@ -3,7 +3,7 @@ use crate::link::link;
 use crate::signal::Threads;
 use crate::topology::{APPENDS, DURABLE, RELEASED};
 use bytes::Bytes;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use trireme_core::Now;
 use trireme_core::api::Stored;
 use trireme_core::message::{Batch, BatchHeader, Message, SignedHeader};
@@ -26,9 +26,9 @@ struct Bench {
 impl Bench {
     fn new(dir: &std::path::Path, change: impl FnOnce(&mut LogConfig)) -> Self {
         let threads = Threads::new(1);
-        let (jobs, jobs_out) = link(&APPENDS, &threads, 0, 0);
-        let (durable_in, durable) = link(&DURABLE, &threads, 0, 0);
-        let (released_in, released) = link(&RELEASED, &threads, 0, 0);
+        let (jobs, jobs_out) = link(&APPENDS, APPENDS.room(), &threads, 0, 0);
+        let (durable_in, durable) = link(&DURABLE, DURABLE.room(), &threads, 0, 0);
+        let (released_in, released) = link(&RELEASED, RELEASED.room(), &threads, 0, 0);
         let mut config = LogConfig::new(dir.join("log"), [0; 32]);
         (config.segment_bytes, config.max_record_bytes, config.max_log_bytes) = (1 << 20, 1 << 19, 4 << 20);
         (config.durability, config.reserve_bytes) = (Durability::Async, 0);
@@ -42,7 +42,9 @@ impl Bench {
             released: released_in,
         };
         let log = opening.finish().unwrap();
-        let stage = LogStage::new(log, links, gate.clone(), 0, LogLimits::of(&config)).unwrap();
+        let event = LogEvent::new(log.event_fd()).unwrap();
+        let (recovered, clock) = (Recovered { log, event }, Clock::start());
+        let stage = LogStage::new(recovered, links, gate.clone(), 0, LogLimits::of(&config), clock);
         Self {
             stage,
             jobs,

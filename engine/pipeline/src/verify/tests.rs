@@ -31,12 +31,12 @@ struct Bench {
 impl Bench {
     fn new(signed: bool) -> Self {
         let threads = Threads::new(1);
-        let (own, own_out) = link(&OWN_BUNDLES, &threads, 0, 0);
-        let (bodies, bodies_out) = link(&BODIES, &threads, 0, 0);
-        let (urgent, urgent_out) = link(&URGENT_BODIES, &threads, 0, 0);
-        let (refusals_in, refusals) = link(&REFUSALS, &threads, 0, 0);
-        let (checked_in, checked) = link(&CHECKED_BUNDLES, &threads, 0, 0);
-        let (verdicts_in, verdicts) = link(&VERDICTS, &threads, 0, 0);
+        let (own, own_out) = link(&OWN_BUNDLES, OWN_BUNDLES.room(), &threads, 0, 0);
+        let (bodies, bodies_out) = link(&BODIES, BODIES.room(), &threads, 0, 0);
+        let (urgent, urgent_out) = link(&URGENT_BODIES, URGENT_BODIES.room(), &threads, 0, 0);
+        let (refusals_in, refusals) = link(&REFUSALS, REFUSALS.room(), &threads, 0, 0);
+        let (checked_in, checked) = link(&CHECKED_BUNDLES, CHECKED_BUNDLES.room(), &threads, 0, 0);
+        let (verdicts_in, verdicts) = link(&VERDICTS, VERDICTS.room(), &threads, 0, 0);
         let links = VerifyLinks {
             own: own_out,
             bodies: bodies_out,
