@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use trireme_core::Slot;
 use trireme_core::api::Execution;
 use trireme_core::message::StateVote;
+use trireme_core::reply::{Outcome, ReplyEntry};
 use trireme_core::types::ClientId;
 use trireme_crypto::Digest;
 use trireme_state::Executor;
@@ -163,7 +164,7 @@ impl Execute {
             ExecuteJob::Slot(execution) => {
                 let (replies, state) = self.machine.execute(&execution);
                 if !replies.is_empty() {
-                    self.links.replies.push(0, replies);
+                    self.links.replies.push(reply_bytes(&replies), replies);
                 }
                 ExecutedSlot {
                     slot: execution.slot,
@@ -177,6 +178,17 @@ impl Execute {
         };
         self.links.executed.push(0, executed);
     }
+}
+
+/// What the replies of a slot weigh on their link: results, and what stands around them.
+fn reply_bytes(replies: &SlotReplies) -> usize {
+    const ENTRY_BYTES: usize = size_of::<ReplyEntry>();
+    let entries = replies.iter().filter_map(|set| set.entries.as_deref()).flatten();
+    let results = entries.map(|entry| match &entry.outcome {
+        Outcome::Executed(result) => ENTRY_BYTES + result.len(),
+        _ => ENTRY_BYTES,
+    });
+    size_of_val(replies.as_slice()) + results.sum::<usize>()
 }
 
 impl Work for Execute {

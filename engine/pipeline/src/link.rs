@@ -124,19 +124,25 @@ pub(crate) struct Sender<T> {
 impl<T> Sender<T> {
     /// Whether one more item fits. If not, the producer's thread is woken when one does.
     pub(crate) fn room(&self) -> bool {
-        self.has_room() || self.ends.threads.bugs().has(Bug::RoomNotAsked) || {
+        self.room_beside(0, 0)
+    }
+
+    /// Whether one more item fits beside `items` of `bytes` that the producer has in hand for this link. If not, its
+    /// thread is woken when there is more room.
+    pub(crate) fn room_beside(&self, items: usize, bytes: usize) -> bool {
+        self.has_room(items, bytes) || self.ends.threads.bugs().has(Bug::RoomNotAsked) || {
             self.counts.starvations.fetch_add(1, Ordering::Relaxed);
             self.counts.starved.store(true, Ordering::Relaxed);
             // Pairs with the fence in `Receiver::pop`: either this second look sees the freed place, or the consumer
             // sees that its producer waits.
             fence(Ordering::SeqCst);
-            self.has_room()
+            self.has_room(items, bytes)
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.ring.slots() > 0
-            && (self.counts.bytes.load(Ordering::Relaxed) < self.counts.room.bytes
+    fn has_room(&self, items: usize, bytes: usize) -> bool {
+        self.ring.slots() > items
+            && (self.counts.bytes.load(Ordering::Relaxed) + bytes < self.counts.room.bytes
                 || self.ends.threads.bugs().has(Bug::BytesNotCounted))
     }
 

@@ -308,7 +308,7 @@ impl Client {
         }
         while let Some(mail) = net.read(self.index) {
             match mail {
-                Mail::Closed(host, _) => self.conns[host] = None,
+                Mail::Closed(host) => self.conns[host] = None,
                 Mail::Frame(host, bytes) => self.frame(host, &bytes, &mut news),
             }
         }

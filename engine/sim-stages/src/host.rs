@@ -223,6 +223,14 @@ impl Host {
         self.up.as_ref().is_some_and(of)
     }
 
+    /// What a poll costs: the run loop is not polled again before.
+    pub(crate) fn rest(&mut self, index: usize, until_us: u64) {
+        if let Some(up) = &mut self.up {
+            let state = &mut up.loops[index];
+            state.starved_until_us = state.starved_until_us.max(until_us);
+        }
+    }
+
     pub(crate) fn starve(&mut self, index: usize, until_us: u64) {
         if let Some(up) = &mut self.up {
             let count = up.loops.len();

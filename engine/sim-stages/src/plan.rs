@@ -112,7 +112,7 @@ impl Plan {
                 queue_frames: prng.pick(&[64, 512, 65_536]),
             },
             load_us,
-            poll_us: prng.pick(&[3, 20, 100]),
+            poll_us: prng.pick(&[2, 10, 40]),
             budgets: prng.pick(&[&[1][..], &[1, 2, 256], &[256], &[3, 32]]),
             spurious_percent: prng.pick(&[0, 1, 10]),
         }

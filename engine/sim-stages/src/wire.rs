@@ -118,7 +118,7 @@ struct ClientConn {
 #[derive(Debug)]
 pub(crate) enum Mail {
     Frame(usize, Bytes),
-    Closed(usize, CloseReason),
+    Closed(usize),
 }
 
 enum Arrival {
@@ -126,7 +126,7 @@ enum Arrival {
     PeerEnd { pair: (usize, usize), number: u64, side: usize, end: Disconnect },
     Dial { pair: (usize, usize) },
     DoorEnd { conn: ConnId, end: Disconnect },
-    ClientEnd { conn: ConnId, reason: CloseReason },
+    ClientEnd { conn: ConnId },
 }
 
 /// Everything under way.
@@ -227,7 +227,7 @@ impl Wire {
             } => self.end_side(pair, number, side, end),
             Arrival::Dial { pair } => self.dial(pair),
             Arrival::DoorEnd { conn, end } => self.end_at_door(conn, end),
-            Arrival::ClientEnd { conn, reason } => self.end_at_client(conn, reason),
+            Arrival::ClientEnd { conn } => self.end_at_client(conn),
         }
     }
 
@@ -490,8 +490,7 @@ impl Wire {
         for conn in conns {
             self.end_at_door(conn, reset);
             let time = self.now_us + self.prng.skewed(100_000);
-            let reason = CloseReason::Reset;
-            self.at(time, Arrival::ClientEnd { conn, reason });
+            self.at(time, Arrival::ClientEnd { conn });
         }
         self.members[host] = Inbox::default();
         self.doors[host] = Inbox::default();
@@ -505,10 +504,6 @@ impl Wire {
             let pair = (host.min(other), host.max(other));
             self.at(time, Arrival::Dial { pair });
         }
-    }
-
-    pub(crate) fn is_up(&self, host: usize) -> bool {
-        self.up[host]
     }
 
     // Clients.
@@ -598,7 +593,7 @@ impl Wire {
         let by = ClosedBy::Local;
         self.end_at_door(conn, Disconnect { reason, by });
         let time = self.now_us + self.delay();
-        self.at(time, Arrival::ClientEnd { conn, reason });
+        self.at(time, Arrival::ClientEnd { conn });
     }
 
     fn end_at_door(&mut self, id: ConnId, end: Disconnect) {
@@ -614,14 +609,14 @@ impl Wire {
         self.forget(id);
     }
 
-    fn end_at_client(&mut self, id: ConnId, reason: CloseReason) {
+    fn end_at_client(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if !std::mem::replace(&mut conn.alive_there, false) {
             return;
         }
         let (client, host, down) = (conn.client, conn.host, conn.down);
         self.lanes.remove(&down);
-        self.mailboxes[client].push_back((Mail::Closed(host, reason), None));
+        self.mailboxes[client].push_back((Mail::Closed(host), None));
         self.forget(id);
     }
 

@@ -17,9 +17,9 @@ use crate::wire::{Net, Wire};
 use crate::Options;
 
 /// After the last fault, everything that was asked for is answered within this simulated time.
-const SETTLE_US: u64 = 90_000_000;
+const SETTLE_US: u64 = 20_000_000;
 /// And a last request to each replica within this.
-const WISHES_US: u64 = 60_000_000;
+const WISHES_US: u64 = 10_000_000;
 
 /// What the world does by itself.
 enum Event {
@@ -43,7 +43,6 @@ pub(crate) struct World {
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) polls: u64,
     hash: u64,
-    failed: bool,
 }
 
 impl World {
@@ -82,7 +81,6 @@ impl World {
             counters: BTreeMap::new(),
             polls: 0,
             hash: seed,
-            failed: false,
             plan,
         };
         for host in 0..n {
@@ -129,14 +127,14 @@ impl World {
         });
         self.heal();
         let deadline = self.now_us + SETTLE_US;
-        let settled = self.run_until(Phase::Settle, deadline, World::is_settled);
-        if !settled {
+        if self.run_until(Phase::Settle, deadline, World::is_settled) {
+            self.wish();
+            let deadline = self.now_us + WISHES_US;
+            if !self.run_until(Phase::Wishes, deadline, World::is_settled) {
+                self.unsettled("a request that one replica took is answered");
+            }
+        } else {
             self.unsettled("what was asked for is answered");
-        }
-        self.wish();
-        let deadline = self.now_us + WISHES_US;
-        if settled && !self.run_until(Phase::Wishes, deadline, World::is_settled) {
-            self.unsettled("a request that one replica took is answered");
         }
         for host in 0..self.hosts.len() {
             self.account(host);
@@ -147,14 +145,18 @@ impl World {
         self.counters.insert("requests executed".to_owned(), self.history.fresh());
     }
 
-    /// Everybody has an answer, and all replicas have done the same.
+    /// Everybody has an answer, and all replicas have done the same. Where a log is full, what it has no room for is
+    /// refused, and what was under way may stay so: that run is judged by what it did.
     fn is_settled(&self) -> bool {
+        if self.hosts.iter().any(Host::log_full) {
+            return true;
+        }
         let up = self.hosts.iter().all(Host::is_up);
         up && self.clients.iter().all(|client| client.unanswered() == 0) && self.history.level()
     }
 
     fn unsettled(&mut self, invariant: &'static str) {
-        if self.failed {
+        if self.over() {
             return;
         }
         let waiting: Vec<usize> = self.clients.iter().map(Client::unanswered).collect();
@@ -165,9 +167,6 @@ impl World {
         for (index, host) in self.hosts.iter().enumerate() {
             if host.alarmed() {
                 text += &format!("; replica {index} has stopped voting");
-            }
-            if host.log_full() {
-                text += &format!("; the log of replica {index} is full");
             }
             for link in host.links().iter().filter(|link| link.held > 0) {
                 text += &format!("; replica {index}: {} hold {}", link.name, link.held);
@@ -203,9 +202,14 @@ impl World {
         }
     }
 
+    /// The first thing that does not hold ends the run.
+    fn over(&self) -> bool {
+        !self.history.violations.is_empty()
+    }
+
     /// Goes on until the time is over or `done`; whether it was.
     fn run_until(&mut self, phase: Phase, deadline_us: u64, done: impl Fn(&Self) -> bool) -> bool {
-        while self.now_us < deadline_us && !self.failed {
+        while self.now_us < deadline_us && !self.over() {
             if done(self) {
                 return true;
             }
@@ -215,7 +219,7 @@ impl World {
                 None => self.skip(deadline_us),
             }
         }
-        !self.failed && done(self)
+        !self.over() && done(self)
     }
 
     /// Lets happen what is due now.
@@ -382,7 +386,8 @@ impl World {
             }
         }
         self.observe(host);
-        self.now_us += 1 + self.prng.skewed(self.plan.poll_us);
+        let rest_us = 1 + self.prng.skewed(self.plan.poll_us);
+        self.hosts[host].rest(index, self.now_us + rest_us);
     }
 
     fn observe(&mut self, host: usize) {
@@ -394,7 +399,6 @@ impl World {
     }
 
     fn fail(&mut self, host: usize, invariant: &'static str, text: String) {
-        self.failed = true;
         self.history.violate(invariant, self.now_us, Some(host), text);
     }
 

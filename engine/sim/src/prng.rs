@@ -36,6 +36,7 @@ impl Prng {
     }
 
     /// 64 random bits.
+    #[allow(clippy::should_implement_trait)] // A stream without an end.
     pub fn next(&mut self) -> u64 {
         let result = self.state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = self.state[1] << 17;

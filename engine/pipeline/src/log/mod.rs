@@ -206,6 +206,10 @@ impl LogStage {
                     }) => {
                         self.serve(to, view, kind, &digests)?;
                         progress = true;
+                        // An answer may be long: the next one is read when this one has left.
+                        if !self.served.is_empty() {
+                            break;
+                        }
                         continue;
                     }
                 }

@@ -109,7 +109,7 @@ impl Verify {
 
     /// The next body to work on; none while its verdict would have no place.
     fn next_body(&mut self) -> Option<BodyJob> {
-        if self.links.verdicts.places() <= self.bodies.len() {
+        if !self.links.verdicts.room_beside(self.bodies.len(), 0) {
             return None;
         }
         self.links.urgent.pop().or_else(|| self.links.bodies.pop())
@@ -135,11 +135,10 @@ impl Verify {
 
     /// Takes up to [`PART`] own bundles, while their ways on have room.
     fn gather_own(&mut self, budget: usize) {
+        let mut bytes = 0;
         while self.own.len() < PART.min(budget)
-            && self.links.checked.room()
-            && self.links.checked.places() > self.own.len()
-            && self.links.refusals.room()
-            && self.links.refusals.places() > self.own.len()
+            && self.links.checked.room_beside(self.own.len(), bytes)
+            && self.links.refusals.room_beside(self.own.len(), bytes)
         {
             let Some(own) = self.links.own.pop() else { return };
             if self.signed {
@@ -150,6 +149,7 @@ impl Verify {
                     continue;
                 }
             }
+            bytes += own.bytes.len();
             self.own.push(own);
         }
     }
