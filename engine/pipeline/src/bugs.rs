@@ -17,12 +17,7 @@ pub enum Bug {
 
 impl Bug {
     /// All.
-    pub const ALL: [Bug; 4] = [
-        Bug::LostWake,
-        Bug::RoomNotAsked,
-        Bug::LostResume,
-        Bug::BytesNotCounted,
-    ];
+    pub const ALL: [Bug; 4] = [Bug::LostWake, Bug::RoomNotAsked, Bug::LostResume, Bug::BytesNotCounted];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {

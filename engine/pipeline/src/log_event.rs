@@ -30,9 +30,9 @@ impl LogEvent {
         // `OwnedFd::as_raw_fd` gives the same one for as long as it lives.
         let registered = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) };
         let registered = registered.map_err(std::io::Error::from);
-        Ok(Self::Descriptor(registered.map_err(failed(
-            "wait for the log's event descriptor",
-        ))?))
+        Ok(Self::Descriptor(
+            registered.map_err(failed("wait for the log's event descriptor"))?,
+        ))
     }
 
     /// Whether the descriptor became readable since the last call; if not, the caller is woken when it does. What it

@@ -57,7 +57,11 @@ impl Wiring<'_> {
 
 /// All links of a plan with the room that each is given: the ends of each stage, in the order of [`Stage::ALL`], and
 /// what the links count.
-pub(crate) fn wire(plan: &Plan, threads: &Threads, rooms: &dyn Fn(&LinkSpec) -> Room) -> ([Ends; Stage::COUNT], Vec<Arc<LinkCounts>>) {
+pub(crate) fn wire(
+    plan: &Plan,
+    threads: &Threads,
+    rooms: &dyn Fn(&LinkSpec) -> Room,
+) -> ([Ends; Stage::COUNT], Vec<Arc<LinkCounts>>) {
     let mut wiring = Wiring {
         plan,
         threads,

@@ -263,7 +263,13 @@ impl Client {
     fn retry(&mut self, net: &mut Wire) {
         let now_us = net.now_us;
         let late = |open: &Open| !open.forged && open.wish.is_none() && now_us >= open.sent_us + self.plan.retry_us;
-        let numbers: Vec<u64> = self.open.iter().filter(|(_, open)| late(open)).map(|(n, _)| *n).take(16).collect();
+        let numbers: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| late(open))
+            .map(|(n, _)| *n)
+            .take(16)
+            .collect();
         let mut rest = numbers.as_slice();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(1 + self.prng.index(rest.len().min(4)));
@@ -283,7 +289,7 @@ impl Client {
         let frame = match self.prng.below(3) {
             0 => Bytes::from_static(b"\x09 no frame"),
             1 => self.bundle_of(&SecretKey::from_seed([8; 32])), // Nobody knows it.
-            _ => self.bundle_of(&keys(0).0), // Another's name over this connection.
+            _ => self.bundle_of(&keys(0).0),                     // Another's name over this connection.
         };
         self.say(net, host, frame);
     }
@@ -336,7 +342,9 @@ impl Client {
                 }
             }
             Ok(FromReplica::Status { .. }) => {}
-            Err(error) => news.wrong.push(format!("replica {host} sent what is no frame: {error:?}")),
+            Err(error) => news
+                .wrong
+                .push(format!("replica {host} sent what is no frame: {error:?}")),
         }
     }
 
@@ -345,7 +353,9 @@ impl Client {
             return news.wrong.push(format!("replica {host} sent another client's replies"));
         }
         if set.entries.is_some() && !set.is_consistent() {
-            return news.wrong.push(format!("replica {host}: a digest is not that of its entries"));
+            return news
+                .wrong
+                .push(format!("replica {host}: a digest is not that of its entries"));
         }
         let (voters, entries) = self.replies.entry((set.slot, set.digest)).or_default();
         voters.insert(host);

@@ -107,7 +107,10 @@ impl History {
         let key = (accepted.client, accepted.number);
         let known = self.executed.get(&key).map(|at| self.stream[*at].request);
         if known != Some(accepted.request) {
-            let text = format!("request {} is acknowledged, but {known:?} was executed", accepted.number);
+            let text = format!(
+                "request {} is acknowledged, but {known:?} was executed",
+                accepted.number
+            );
             self.violate("what is acknowledged is executed", time_us, None, text);
         }
         let first = self.answers.entry(key).or_insert_with(|| accepted.outcome.clone());

@@ -114,7 +114,13 @@ impl Host {
             .map(|spec| spec.name)
             .zip(self.plan.rooms.iter().copied())
             .collect();
-        let room = move |spec: &LinkSpec| rooms.iter().find(|(name, _)| *name == spec.name).expect("all are drawn").1;
+        let room = move |spec: &LinkSpec| {
+            rooms
+                .iter()
+                .find(|(name, _)| *name == spec.name)
+                .expect("all are drawn")
+                .1
+        };
         let (net, host) = (net.clone(), self.index);
         let parts = Parts {
             cluster: self.cluster.clone(),
@@ -264,7 +270,9 @@ impl Host {
     }
 
     pub(crate) fn links(&self) -> Vec<LinkView> {
-        self.up.as_ref().map_or_else(Vec::new, |up| up.replica.links().collect())
+        self.up
+            .as_ref()
+            .map_or_else(Vec::new, |up| up.replica.links().collect())
     }
 
     pub(crate) fn alarmed(&self) -> bool {

@@ -78,6 +78,8 @@ impl fmt::Display for StageReport {
             "seed {}: n {}, {} polls in {seconds}.{millis:03} s, trace {:016x}",
             self.seed, self.n, self.polls, self.trace_hash
         )?;
-        self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+        self.violations
+            .iter()
+            .try_for_each(|violation| write!(f, "\n  {violation}"))
     }
 }

@@ -96,9 +96,7 @@ impl Plan {
         let tight = prng.pick(&[20, 60, 100]);
         let load_us = prng.range(200_000, 1_500_000);
         let threading = prng.percent(75);
-        let hosts: Vec<HostPlan> = (0..n)
-            .map(|_| draw_host(prng, tight, threading, small_log))
-            .collect();
+        let hosts: Vec<HostPlan> = (0..n).map(|_| draw_host(prng, tight, threading, small_log)).collect();
         Self {
             params: draw_params(prng, n, delay_us),
             clients: draw_clients(prng),
@@ -151,7 +149,11 @@ fn draw_host(prng: &mut Prng, tight: u64, each_stage: bool, small_log: bool) -> 
         flushes_in_flight: prng.pick(&[1, 2, 8]),
     };
     HostPlan {
-        threading: if each_stage { Threading::EachStage } else { Threading::Configured },
+        threading: if each_stage {
+            Threading::EachStage
+        } else {
+            Threading::Configured
+        },
         core_plan: prng.pick(&["1", "2", "4"]),
         rooms,
         wall_skew_us: prng.below(50_000),
@@ -180,7 +182,13 @@ fn draw_params(prng: &mut Prng, n: u16, delay_us: u64) -> Params {
 }
 
 fn draw_clients(prng: &mut Prng) -> Vec<ClientPlan> {
-    let habits = [Habit::Patient, Habit::Flood, Habit::Deaf, Habit::Forger, Habit::Nuisance];
+    let habits = [
+        Habit::Patient,
+        Habit::Flood,
+        Habit::Deaf,
+        Habit::Forger,
+        Habit::Nuisance,
+    ];
     let count = prng.range(2, 5);
     let mut clients = Vec::new();
     for index in 0..count {
@@ -205,7 +213,13 @@ fn draw_clients(prng: &mut Prng) -> Vec<ClientPlan> {
 fn draw_faults(prng: &mut Prng, n: u64, load_us: u64) -> Vec<(u64, Fault)> {
     let mut faults = Vec::new();
     let host = |prng: &mut Prng| usize::try_from(prng.below(n)).expect("a member");
-    let rates = [prng.below(3), prng.below(2), prng.below(5), prng.below(3), prng.below(6)];
+    let rates = [
+        prng.below(3),
+        prng.below(2),
+        prng.below(5),
+        prng.below(3),
+        prng.below(6),
+    ];
     for _ in 0..rates[0] {
         let fault = Fault::Kill {
             host: host(prng),

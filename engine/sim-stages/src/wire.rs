@@ -122,11 +122,26 @@ pub(crate) enum Mail {
 }
 
 enum Arrival {
-    Frame { lane: u64, bytes: Bytes },
-    PeerEnd { pair: (usize, usize), number: u64, side: usize, end: Disconnect },
-    Dial { pair: (usize, usize) },
-    DoorEnd { conn: ConnId, end: Disconnect },
-    ClientEnd { conn: ConnId },
+    Frame {
+        lane: u64,
+        bytes: Bytes,
+    },
+    PeerEnd {
+        pair: (usize, usize),
+        number: u64,
+        side: usize,
+        end: Disconnect,
+    },
+    Dial {
+        pair: (usize, usize),
+    },
+    DoorEnd {
+        conn: ConnId,
+        end: Disconnect,
+    },
+    ClientEnd {
+        conn: ConnId,
+    },
 }
 
 /// Everything under way.
@@ -265,7 +280,9 @@ impl Wire {
     /// Sends what the receiver has credit for.
     fn pump(&mut self, number: u64) {
         let delay = self.delay();
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(lane) = self.lanes.get_mut(&number) else {
+            return;
+        };
         let mut leaving = Vec::new();
         while !lane.paused && lane.moving + lane.waiting < lane.limits.window {
             let Some(bytes) = lane.queue.pop_front() else { break };
@@ -280,7 +297,9 @@ impl Wire {
     }
 
     fn frame(&mut self, number: u64, bytes: Bytes) {
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(lane) = self.lanes.get_mut(&number) else {
+            return;
+        };
         lane.moving -= bytes.len();
         lane.waiting += bytes.len();
         let credit = Some((number, bytes.len()));
@@ -339,7 +358,9 @@ impl Wire {
 
     /// One side closes; the other hears of it later.
     pub(crate) fn disconnect(&mut self, me: usize, peer: usize, reason: CloseReason) {
-        let Some((conn, side)) = self.conn_of(me, peer) else { return };
+        let Some((conn, side)) = self.conn_of(me, peer) else {
+            return;
+        };
         let (number, pair) = (conn.number, (me.min(peer), me.max(peer)));
         self.count("member disconnected");
         let by = ClosedBy::Local;
@@ -371,7 +392,10 @@ impl Wire {
         // What it sent and what was sent to it goes no further.
         let lanes = conn.lanes;
         let over = conn.alive == [false; 2];
-        lanes.as_flattened().iter().for_each(|lane| drop(self.lanes.remove(lane)));
+        lanes
+            .as_flattened()
+            .iter()
+            .for_each(|lane| drop(self.lanes.remove(lane)));
         let (host, peer) = if side == 0 { pair } else { (pair.1, pair.0) };
         let peer = u32::try_from(peer).expect("few members");
         if self.up[host] {
@@ -486,7 +510,12 @@ impl Wire {
                 },
             );
         }
-        let conns: Vec<ConnId> = self.conns.iter().filter(|(_, c)| c.host == host).map(|(id, _)| *id).collect();
+        let conns: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| c.host == host)
+            .map(|(id, _)| *id)
+            .collect();
         for conn in conns {
             self.end_at_door(conn, reset);
             let time = self.now_us + self.prng.skewed(100_000);

@@ -9,12 +9,12 @@ use trireme_config::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, KeyFile
 use trireme_crypto::Digest;
 use trireme_sim::prng::{Prng, split_mix};
 
+use crate::Options;
 use crate::client::{Client, Phase, keys};
 use crate::history::History;
 use crate::host::{Host, Polled};
 use crate::plan::{Fault, Plan};
 use crate::wire::{Net, Wire};
-use crate::Options;
 
 /// After the last fault, everything that was asked for is answered within this simulated time.
 const SETTLE_US: u64 = 20_000_000;
@@ -142,7 +142,8 @@ impl World {
         for (what, times) in std::mem::take(&mut self.net.borrow_mut().counts) {
             self.counters.insert(what.to_owned(), times);
         }
-        self.counters.insert("requests executed".to_owned(), self.history.fresh());
+        self.counters
+            .insert("requests executed".to_owned(), self.history.fresh());
     }
 
     /// Everybody has an answer, and all replicas have done the same. Where a log is full, what it has no room for is
@@ -266,10 +267,17 @@ impl World {
             news
         };
         if client.forged.len() > forged {
-            client.forged.iter().for_each(|number| self.history.forbid(client.id, *number));
+            client
+                .forged
+                .iter()
+                .for_each(|number| self.history.forbid(client.id, *number));
         }
         let interval = client.plan.interval_us;
-        let pause = if phase == Phase::Load { interval } else { interval.max(2_000) };
+        let pause = if phase == Phase::Load {
+            interval
+        } else {
+            interval.max(2_000)
+        };
         for accepted in &news.accepted {
             self.history.accepted(self.now_us, accepted);
         }
@@ -278,7 +286,8 @@ impl World {
             self.count(format!("refused: {}", reason.name()));
         }
         for text in news.wrong {
-            self.history.violate("replicas say what is true", self.now_us, None, text);
+            self.history
+                .violate("replicas say what is true", self.now_us, None, text);
         }
         self.at(self.now_us + pause, Event::Client(index));
     }
@@ -367,7 +376,8 @@ impl World {
                     self.count("polled uncalled");
                     if worked {
                         let text = format!("run loop {index} slept and had something to do");
-                        self.history.violate("no wake-up is lost", self.now_us, Some(host), text);
+                        self.history
+                            .violate("no wake-up is lost", self.now_us, Some(host), text);
                     }
                 }
             }
@@ -416,7 +426,8 @@ impl World {
                     "{} held {} of {:?}, {} items pushed beyond its bytes",
                     link.name, link.high_water, link.room, link.overruns
                 );
-                self.history.violate("links keep their bounds", self.now_us, Some(host), text);
+                self.history
+                    .violate("links keep their bounds", self.now_us, Some(host), text);
             }
         }
     }

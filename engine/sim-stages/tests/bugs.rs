@@ -19,10 +19,17 @@ fn each_fault_of_the_machinery_is_found() {
             ..Options::default()
         };
         let report = run_stage_seed(seed, &options);
-        let found = report.violations.iter().any(|violation| violation.invariant == invariant);
+        let found = report
+            .violations
+            .iter()
+            .any(|violation| violation.invariant == invariant);
         assert!(found, "{} on {report}", bug.name());
     }
     for bug in Bug::ALL {
-        assert!(FOUND.iter().any(|(known, ..)| *known == bug), "{} is not tried", bug.name());
+        assert!(
+            FOUND.iter().any(|(known, ..)| *known == bug),
+            "{} is not tried",
+            bug.name()
+        );
     }
 }

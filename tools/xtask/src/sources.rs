@@ -79,6 +79,7 @@ const NOT_IN_CORE: &[&str] = &[
     "engine/log/",
     "engine/pipeline/",
     "engine/sim/",
+    "engine/sim-stages/",
     "engine/state/",
     "transport/",
     "tools/",
