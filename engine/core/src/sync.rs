@@ -117,7 +117,9 @@ impl Replica {
         let own = &self.lanes[usize::from(self.me)];
         for digest in own.uncommitted() {
             let batch = own.get(&digest).expect("on the path");
-            if batch.header().height > stored && batch.durable {
+            let height = batch.header().height;
+            // Whatever may have left already: it left while the channel was down.
+            if height > stored && (batch.durable || self.own.may_leave(height)) {
                 self.send(To::One(from), Message::Batch(batch.batch()), out);
             }
         }

@@ -18,7 +18,10 @@ const MINUTE_US: u64 = 60_000_000;
 pub(crate) struct Mean(u64);
 
 impl Mean {
-    pub(crate) fn note(&mut self, us: u64) {
+    /// A single sample counts as twice the mean at most, or as `floor_us`: one that spans a partition says nothing about
+    /// what comes after it. Lasting slowness still raises the mean by a quarter with each sample.
+    pub(crate) fn note(&mut self, us: u64, floor_us: u64) {
+        let us = us.min(floor_us.max(2 * self.0));
         self.0 = match self.0 {
             0 => us,
             old if us > old => old + (us - old) / 4,
@@ -75,15 +78,15 @@ impl Timing {
     }
 
     pub(crate) fn note_spread(&mut self, us: u64) {
-        self.spread.note(us);
+        self.spread.note(us, self.floor_us);
     }
 
     pub(crate) fn note_last_votes(&mut self, us: u64) {
-        self.last_votes.note(us);
+        self.last_votes.note(us, self.floor_us);
     }
 
     pub(crate) fn note_commit(&mut self, us: u64) {
-        self.commit.note(us);
+        self.commit.note(us, self.floor_us);
     }
 
     /// What a commit takes here, in the mean.
@@ -158,5 +161,26 @@ impl Timing {
             self.commits_under.fill(0);
             self.decayed_at = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_does_not_stretch_the_timer_and_lasting_slowness_does() {
+        let mut timing = Timing::new(&Params::new(4, 1), Bugs::default());
+        let floor = timing.floor_us;
+        timing.note_spread(30_000_000);
+        assert!(timing.view_us(0) <= timing.factor * floor, "the first sample");
+        (0..200).for_each(|_| timing.note_spread(1_000));
+        timing.note_spread(30_000_000);
+        assert!(timing.view_us(0) <= timing.factor * floor / 2, "one of many");
+        let samples = (0..100).take_while(|_| {
+            timing.note_spread(400_000);
+            timing.spread_us() < 300_000
+        });
+        assert!(samples.count() < 30, "a network that is slow now is followed");
     }
 }

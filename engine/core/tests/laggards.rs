@@ -2,9 +2,9 @@
 
 mod lab;
 
-use lab::{Actor, Lab, genesis, without};
-use trireme_core::api::Reject;
-use trireme_core::message::{Entry, Justify, Message, SignedVote};
+use lab::{Actor, Disk, Lab, genesis, without};
+use trireme_core::api::{Input, Outbound, Reject};
+use trireme_core::message::{Entry, Justify, LaneMark, Message, SignedVote};
 use trireme_core::{MemberId, Slot, To};
 use trireme_crypto::Digest;
 
@@ -102,4 +102,28 @@ fn a_timeout_that_is_sent_again_is_answered_once_for_a_slot() {
     assert_eq!(members.len(), 1, "{members:?}");
     members[0].dedup();
     assert_eq!(members[0], [1, 2], "own votes, and those whose signatures hold");
+}
+
+/// A batch leaves before it is durable if its height is reserved: whoever was not connected then gets it on connect,
+/// although it is still not durable.
+#[test]
+fn a_batch_that_left_into_the_void_is_sent_on_connect() {
+    let lab = Lab::new(4, 1);
+    let mut r1 = lab.replica(1, &without(""));
+    let give = |r1: &mut Actor| {
+        let bytes = bytes::Bytes::from_static(b"a bundle");
+        r1.step(Input::Bundle { bytes, ops: 1 });
+        r1.wait(10_000);
+    };
+    let batches = |r1: &Actor, wanted: To| {
+        let batch = |outbound: &&Outbound| outbound.to == wanted && matches!(outbound.message, Message::Batch(_));
+        r1.sent.iter().filter(batch).count()
+    };
+    give(&mut r1);
+    r1.disk = Disk::Stuck;
+    give(&mut r1);
+    assert_eq!(batches(&r1, To::All), 2, "both left, to nobody");
+    let mark = LaneMark { stored: 0, acked: 0 };
+    r1.hear(2, Message::Lanes(vec![mark; 4])).unwrap();
+    assert_eq!(batches(&r1, To::One(2)), 2, "both are sent again");
 }

@@ -51,7 +51,7 @@ bank! {
     old_locks_count by 1,
     release_by_commit by 10,
     witness_not_cumulative by 60,
-    window_on_first_blocks by 1,
+    window_on_first_blocks by 0,
     execute_out_of_order by 0,
     damage_is_torn_tail by 9,
     retry_failed_flush by 9,
