@@ -1,9 +1,10 @@
 //! Whether correct replicas are fair to correct leaders (invariant 25), and keep what certificates promise (invariant
 //! 16).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use trireme_core::MemberId;
+use trireme_core::api::Stored;
 use trireme_core::record::Record;
 use trireme_crypto::Digest;
 
@@ -44,27 +45,41 @@ impl World<'_> {
         });
     }
 
-    /// At the end: what availability certificates named is in the log of a correct replica.
+    /// At the end: what availability certificates named is in the log of a correct replica, and can be read there.
     pub(crate) fn judge_certified(&mut self) {
+        let certified = std::mem::take(&mut self.oracle.certified);
+        let holders = self.holders();
+        for digest in certified {
+            let hosts = holders.get(&digest).map_or(&[][..], Vec::as_slice);
+            if !hosts.iter().any(|host| self.can_read(*host, &digest)) {
+                let text = format!("no correct replica holds the certified batch {digest}");
+                self.oracle.verdict.fail_cluster(self.time, "16", text);
+            }
+        }
+    }
+
+    /// The correct hosts that once wrote each batch and never lost it.
+    fn holders(&self) -> BTreeMap<Digest, Vec<HostId>> {
         let domain = self.ring.domain();
-        let mut held: BTreeSet<Digest> = BTreeSet::new();
-        for host in self.hosts.iter().filter(|host| host.correct) {
-            for record in host.disk.recovered() {
+        let mut holders: BTreeMap<Digest, Vec<HostId>> = BTreeMap::new();
+        for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.correct) {
+            for record in host.disk.range(0, host.disk.durable()) {
                 if let Record::Batch(batch) = record {
-                    held.insert(batch.head.header.digest(&domain));
+                    holders
+                        .entry(batch.head.header.digest(&domain))
+                        .or_default()
+                        .push(index);
                 }
             }
         }
-        let lost: Vec<Digest> = self
-            .oracle
-            .certified
-            .iter()
-            .filter(|digest| !held.contains(digest))
-            .copied()
-            .collect();
-        for digest in lost {
-            let text = format!("no correct replica holds the certified batch {digest}");
-            self.oracle.verdict.fail_cluster(self.time, "16", text);
-        }
+        holders
+    }
+
+    /// Whether the batch comes back from the disk. A replica that is down is believed.
+    fn can_read(&mut self, host: HostId, digest: &Digest) -> bool {
+        let domain = self.ring.domain();
+        let host = &mut self.hosts[host];
+        let simulated = host.replica.is_some() && host.disk.logged().is_some();
+        !simulated || host.disk.look_up(Stored::Batches, digest, &domain).is_some()
     }
 }
