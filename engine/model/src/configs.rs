@@ -1,0 +1,100 @@
+//! The explorations that this crate stands for.
+
+use crate::config::{Config, Order};
+
+const BASE: Config = Config {
+    name: "",
+    about: "",
+    n: 4,
+    f: 1,
+    slots: 2,
+    views: 2,
+    first_view: 0,
+    values: 3,
+    in_a_view: u8::MAX,
+    order: Order::ByView,
+    takes_on_entry: false,
+    handoff: false,
+    crashes: false,
+    lanes: false,
+    tips_may_miss: false,
+    thorough: false,
+    bug: None,
+};
+
+impl Config {
+    /// All of them, quick ones first.
+    pub fn all() -> Vec<Config> {
+        vec![
+            Config {
+                name: "narrow",
+                about: "two slots, two views and the certificate of the second; any number of rival blocks",
+                ..BASE
+            },
+            Config {
+                name: "views",
+                about: "one slot in each of three views and their certificates",
+                slots: 1,
+                views: 3,
+                ..BASE
+            },
+            Config {
+                name: "handoff",
+                about: "blocks may name a successor, whose view their certificate opens",
+                handoff: true,
+                values: 1,
+                ..BASE
+            },
+            Config {
+                name: "crash",
+                about: "memory and disk apart: any replica crashes at any time and comes back with what is durable",
+                slots: 2,
+                views: 2,
+                values: 2,
+                crashes: true,
+                ..BASE
+            },
+            Config {
+                name: "lanes",
+                about: "blocks order a forked lane of a Byzantine owner who hides a forged request under a good batch",
+                views: 1,
+                values: 1,
+                lanes: true,
+                ..BASE
+            },
+            Config {
+                name: "free",
+                about: "one slot, two views, every interleaving: nothing is sorted by view",
+                slots: 1,
+                order: Order::Free,
+                ..BASE
+            },
+            Config {
+                name: "future",
+                about: "from view 1 on, every interleaving, one block a parent: where a Qc of a later view could come in",
+                slots: 3,
+                views: 3,
+                first_view: 1,
+                values: 1,
+                in_a_view: 1,
+                takes_on_entry: true,
+                order: Order::Free,
+                ..BASE
+            },
+            Config {
+                name: "deep",
+                about: "two slots in each of three views",
+                views: 3,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "long",
+                about: "three slots in each of two views",
+                slots: 3,
+                thorough: true,
+                ..BASE
+            },
+        ]
+    }
+}
