@@ -54,5 +54,5 @@ bank! {
     window_on_first_blocks by 0,
     execute_out_of_order by 0,
     damage_is_torn_tail by 9,
-    retry_failed_flush by 9,
+    retry_failed_flush by 12,
 }

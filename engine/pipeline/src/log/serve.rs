@@ -6,7 +6,7 @@ use trireme_core::record::{Record, VoteRecord};
 use trireme_core::wire::{MAX_BLOCKS_PER_ANSWER, decode_record};
 use trireme_core::{MemberId, To, View};
 use trireme_crypto::Digest;
-use trireme_log::RecordKey;
+use trireme_log::{LogError, RecordKey};
 
 use super::{LogStage, frame};
 use crate::error::ReplicaError;
@@ -57,9 +57,16 @@ impl LogStage {
     }
 
     fn read(&mut self, digest: &Digest) -> Result<Option<Record>, ReplicaError> {
-        match self.log.read(&RecordKey(digest.0))? {
-            Some((kind, payload)) => Ok(decode_record(kind, payload).ok()),
-            None => Ok(None),
+        match self.log.read(&RecordKey(digest.0)) {
+            Ok(Some((kind, payload))) => Ok(decode_record(kind, payload).ok()),
+            Ok(None) => Ok(None),
+            // It concerns this record alone. Who asked can ask another member; nobody can end this process by asking for
+            // a record on a bad sector.
+            Err(error @ (LogError::Damaged { .. } | LogError::Io { .. })) => {
+                tracing::error!(%error, "a record cannot be read back: examine the disk");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -186,6 +186,17 @@ fn harmful(prng: &mut Prng, plan: &mut Plan, member: usize) {
         _ => DiskFault::RollBack,
     };
     add(plan, at, member, fault);
-    let later = at + prng.skewed(500_000);
-    crash(prng, plan, later, member);
+    match fault {
+        // The next read may be a look-up.
+        DiskFault::Strike(Harm::MisdirectRead) if prng.percent(50) => {}
+        // What is lost last has no witness yet.
+        DiskFault::Strike(Harm::LoseFlush) => {
+            let later = at + prng.skewed(10_000);
+            crash(prng, plan, later, member);
+        }
+        _ => {
+            let later = at + prng.skewed(500_000);
+            crash(prng, plan, later, member);
+        }
+    }
 }
