@@ -44,7 +44,7 @@ struct Host {
     /// None while it is down.
     replica: Option<Box<Replica>>,
     log: Vec<Rc<Record>>,
-    /// When the replica wants to be woken.
+    /// When the replica wants to be woken, as of the end of its last turn.
     wake_us: Option<u64>,
     /// Has had an input since its last turn ended.
     busy: bool,
@@ -389,7 +389,7 @@ impl Cluster {
         self.turns();
     }
 
-    /// Wakes whoever wants to be woken by now.
+    /// Wakes whoever wanted to be woken by now when its last turn ended.
     fn wake(&mut self) {
         for instance in 0..self.hosts.len() {
             if self.hosts[instance].wake_us.is_some_and(|at| at <= self.now_us) {
@@ -425,7 +425,9 @@ impl Cluster {
         for instance in 0..self.hosts.len() {
             if std::mem::take(&mut self.hosts[instance].busy) {
                 self.feed(instance, [Input::Idle].into(), Mask::MAX);
-                self.hosts[instance].busy = false;
+                let host = &mut self.hosts[instance];
+                host.busy = false;
+                host.wake_us = host.replica.as_ref().and_then(|replica| replica.next_timeout()).map(|at| at.0);
             }
         }
     }
@@ -451,7 +453,6 @@ impl Cluster {
         let host = &mut self.hosts[instance];
         if let Some(replica) = &host.replica {
             host.busy = true;
-            host.wake_us = replica.next_timeout().map(|at| at.0);
             if self.judge.judges(instance) {
                 let digest = |slot| replica.committed_digest(slot);
                 self.judge.committed(instance, replica.committed(), digest);

@@ -190,8 +190,8 @@ pub struct Sample {
     drawn: Vec<(Kind, usize)>,
 }
 
-/// Draws scenarios. Each keeps a random start of the one before it, so that runs can share it; seen alone, each is
-/// uniform in its choices.
+/// Draws scenarios. Most keep a random start of the one before, so that runs can share it; seen alone, each is uniform
+/// in its choices.
 pub fn sample(options: &TwinsOptions, mut seed: u64) -> Sample {
     let symmetries = twin_sets(options)
         .into_iter()
@@ -218,7 +218,8 @@ impl Iterator for Sample {
             // Now and then everything is drawn anew, leaders and twins too.
             0 => 0,
             _ if self.prng.percent(10) => 0,
-            len => leaders + self.prng.index(len - leaders),
+            // Most of it is kept most often: what is shared need not be run again.
+            len => leaders + (0..3).map(|_| self.prng.index(len - leaders)).max().unwrap_or(0),
         };
         if kept == 0 {
             self.set = self.prng.index(self.symmetries.len());

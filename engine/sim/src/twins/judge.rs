@@ -80,6 +80,9 @@ impl Judge {
 
     /// A correct instance holds slots up to `top` for committed; `digest` says what.
     pub(super) fn committed(&mut self, instance: usize, top: Slot, digest: impl Fn(Slot) -> Option<Digest>) {
+        if top <= self.committed[instance] {
+            return;
+        }
         for slot in self.committed[instance] + 1..=top {
             let at = usize::try_from(slot - 1).expect("a short run");
             let Some(block) = digest(slot) else {
@@ -95,7 +98,7 @@ impl Judge {
                 Some(_) => {}
             }
         }
-        self.committed[instance] = top.max(self.committed[instance]);
+        self.committed[instance] = top;
     }
 
     /// A correct instance starts from its log: it executes again.

@@ -32,6 +32,11 @@ pub enum Crashes {
     All,
 }
 
+/// Whether this build can script leaders (the core's feature `bugs`).
+pub fn can_script() -> bool {
+    trireme_core::bugs::Bugs::default().script_leaders(&[])
+}
+
 /// A space of scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TwinsOptions {
