@@ -37,6 +37,9 @@ const PATIENCE: u32 = 3;
 const MAX_STEPS: u32 = 400;
 const WALL_START_US: u64 = 1_794_000_000_000_000;
 
+/// Takes the lines of a readable trace.
+pub(super) type Lines = Rc<RefCell<dyn FnMut(&str)>>;
+
 /// One replica and what a restart of it finds.
 #[derive(Clone)]
 struct Host {
@@ -74,7 +77,7 @@ pub(super) struct Cluster {
     pub(super) steps: u64,
     effects: Vec<Effect>,
     /// Where a readable trace goes.
-    pub(super) lines: Option<Rc<RefCell<Vec<String>>>>,
+    pub(super) lines: Option<Lines>,
 }
 
 /// Constants of the protocol, small where that brings branches near, without what Twins do not look at.
@@ -224,7 +227,7 @@ impl Cluster {
 
     fn line(&self, text: impl FnOnce() -> String) {
         if let Some(lines) = &self.lines {
-            lines.borrow_mut().push(format!("{:>12} {}", self.now_us, text()));
+            (lines.borrow_mut())(&format!("{:>12} {}", self.now_us, text()));
         }
     }
 
@@ -427,7 +430,11 @@ impl Cluster {
                 self.feed(instance, [Input::Idle].into(), Mask::MAX);
                 let host = &mut self.hosts[instance];
                 host.busy = false;
-                host.wake_us = host.replica.as_ref().and_then(|replica| replica.next_timeout()).map(|at| at.0);
+                host.wake_us = host
+                    .replica
+                    .as_ref()
+                    .and_then(|replica| replica.next_timeout())
+                    .map(|at| at.0);
             }
         }
     }
@@ -444,7 +451,7 @@ impl Cluster {
             if let (Some(text), Some(lines)) = (text, &self.lines) {
                 let (time, name) = (self.now_us, self.scenario.name(instance));
                 let line = format!("{time:>12} {name:2} <- {text} -> {}", trace::effects(&effects));
-                lines.borrow_mut().push(line);
+                (lines.borrow_mut())(&line);
             }
             let follow = self.perform(instance, &mut effects, only);
             inputs.extend(follow);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use trireme_core::bugs::Bugs;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Lines};
 use super::scenario::{BadScenario, Scenario};
 use crate::oracle::Violation;
 
@@ -59,13 +59,10 @@ pub fn run(scenario: &Scenario, bugs: &Bugs) -> Result<Outcome, Unscriptable> {
 /// # Errors
 ///
 /// [`Unscriptable`], if it cannot be run.
-pub fn replay(scenario: &Scenario, bugs: &Bugs, mut line: impl FnMut(&str)) -> Result<Outcome, Unscriptable> {
-    let lines = Rc::default();
+pub fn replay(scenario: &Scenario, bugs: &Bugs, line: impl FnMut(&str) + 'static) -> Result<Outcome, Unscriptable> {
     let mut search = Search::new(bugs);
-    search.lines = Some(Rc::clone(&lines));
-    let outcome = search.run(scenario);
-    lines.borrow().iter().for_each(|text| line(text));
-    outcome
+    search.lines = Some(Rc::new(RefCell::new(line)));
+    search.run(scenario)
 }
 
 /// Runs scenarios one after the other; the start that two neighbours share is run once.
@@ -74,7 +71,7 @@ pub struct Search {
     last: Option<Rc<Scenario>>,
     /// The cluster before each stage of the last scenario, as far as it was run.
     before: Vec<Cluster>,
-    lines: Option<Rc<RefCell<Vec<String>>>>,
+    lines: Option<Lines>,
 }
 
 impl Search {

@@ -37,7 +37,7 @@ pub(super) struct Figures {
 }
 
 /// CPU time of this process up to now.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(
         spent.tv_sec.try_into().unwrap_or(0),

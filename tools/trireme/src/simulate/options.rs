@@ -47,6 +47,11 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
+    /// The number, if it is one and no range.
+    pub(crate) fn only(self) -> Option<u16> {
+        (self.least == self.most).then_some(self.least)
+    }
+
     /// The members of a seed: a fixed function of it, so that a replay needs the seed and this number only.
     fn of_seed(self, seed: u64) -> u16 {
         let choices = u64::from(self.most - self.least) + 1;
