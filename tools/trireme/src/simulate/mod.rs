@@ -8,6 +8,7 @@ mod figures;
 mod many;
 mod options;
 mod replay;
+mod twins;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -46,11 +47,14 @@ pub(crate) struct SimulateArgs {
     /// Write a report of the run to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    twins: twins::TwinsArgs,
 }
 
 /// Runs `trireme simulate`.
 pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
     let outcome = match args.seed {
+        _ if args.twins.chosen() => twins::run(args),
         Some(seed) => replay::run(args, seed),
         None => many::run(args),
     };
