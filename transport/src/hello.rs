@@ -62,7 +62,7 @@ impl Hello {
         out.freeze()
     }
 
-    fn decode(frame: &[u8]) -> Result<Self, CloseReason> {
+    pub(crate) fn decode(frame: &[u8]) -> Result<Self, CloseReason> {
         let frame: &[u8; HELLO_BYTES] = frame.try_into().map_err(|_| CloseReason::Malformed)?;
         if frame[..4] != MAGIC {
             return Err(CloseReason::Malformed);

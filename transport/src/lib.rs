@@ -23,6 +23,8 @@ mod congestion;
 mod counters;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hello;
 mod identity;
 mod inbound;

@@ -168,7 +168,8 @@ impl Chain {
                 None => return Some((at_slot, at)),
                 Some(block) => {
                     at = block.parent;
-                    at_slot = block.slot - 1;
+                    // Genesis under a block that lies about its slot: nothing is missing, and it will never be whole.
+                    at_slot = block.slot.checked_sub(1)?;
                 }
             }
         }

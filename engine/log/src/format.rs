@@ -43,7 +43,7 @@ impl ChecksumKey {
     }
 
     /// Writes the checksum of everything behind the first 16 bytes into those.
-    fn seal(&self, bytes: &mut [u8]) -> Checksum {
+    pub(crate) fn seal(&self, bytes: &mut [u8]) -> Checksum {
         let sum = self.sum(&bytes[CHECKSUM_BYTES..]);
         bytes[..CHECKSUM_BYTES].copy_from_slice(&sum);
         sum

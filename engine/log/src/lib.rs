@@ -35,6 +35,8 @@ mod event;
 mod filesystem;
 mod flushes;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod index;
 mod log;

@@ -1,0 +1,168 @@
+//! The log's bytes, and recovery from them.
+//!
+//! What recovery owes: it never panics; what it gives back was appended, in order and without a gap; and where it stops
+//! early it calls it damage whenever a sound group behind the break says that the missing one was durable
+//! (LOG_FORMAT.md). Both the images and the judgement are made here; what reads them is the log's own code.
+
+use trireme_log::fuzzing::{self, Back, End, Image, Placed};
+
+use super::Samples;
+use crate::Source;
+
+const PAGES: usize = 6;
+const FILES: usize = 3;
+const SECTOR: usize = 512;
+
+/// The first byte says whether the checksum is made to hold.
+pub(super) fn headers(bytes: &[u8]) -> bool {
+    let Some((first, rest)) = bytes.split_first() else {
+        return false;
+    };
+    let mut rest = rest.to_vec();
+    if first % 2 == 1 {
+        fuzzing::reseal(&mut rest);
+    }
+    fuzzing::headers(&rest)
+}
+
+pub(super) fn header_samples() -> Samples {
+    let sample = |(name, bytes): (&str, Vec<u8>)| (name.to_owned(), [&[1], &bytes[..]].concat());
+    fuzzing::sample_headers().into_iter().map(sample).collect()
+}
+
+/// Writes groups as the input says; returns what was appended.
+fn write(image: &mut Image, source: &mut Source<'_>) -> Vec<Back> {
+    let mut appended = Vec::new();
+    for number in 0..source.below(12) as u64 {
+        // Up to three flushes are in flight: what a header claims lags behind by as many.
+        let durable = number.saturating_sub(source.below(4) as u64);
+        let sizes: Vec<usize> = (0..=source.below(4))
+            .map(|_| source.below(256) * source.below(24))
+            .collect();
+        let next = appended.len() as u64 + 1;
+        let payloads: Vec<Vec<u8>> = (next..)
+            .zip(&sizes)
+            .map(|(sequence, size)| vec![sequence as u8; *size])
+            .collect();
+        let records: Vec<(u8, &[u8])> = payloads
+            .iter()
+            .map(|payload| (payload.len() as u8, &payload[..]))
+            .collect();
+        if !image.append(durable, &records) {
+            break;
+        }
+        let back = (next..)
+            .zip(&payloads)
+            .map(|(at, payload)| (at, payload.len() as u8, payload.clone()));
+        appended.extend(back);
+    }
+    appended
+}
+
+/// Damages the files. Returns whether a sum was made to hold again, which no damage does.
+fn damage(image: &mut Image, source: &mut Source<'_>) -> bool {
+    let mut resealed = false;
+    for _ in 0..source.below(6) {
+        let file = source.below(FILES);
+        let length = image.segments[file].len();
+        let at = usize::from(source.word()) * 7 % length;
+        let sector = at / SECTOR * SECTOR;
+        match source.below(7) {
+            0 | 1 => image.segments[file][at] ^= source.byte() | 1,
+            2 => image.segments[file][sector..sector + SECTOR].fill(0),
+            // Everything behind is gone.
+            3 => image.segments[file][sector..].fill(0),
+            // A write went elsewhere.
+            4 => {
+                let (other, from) = (source.below(FILES), source.below(PAGES * 8) * SECTOR);
+                let moved = image.segments[other][from..from + SECTOR].to_vec();
+                image.segments[file][sector..sector + SECTOR].copy_from_slice(&moved);
+            }
+            5 => {
+                let (other, from) = (source.below(FILES), source.below(PAGES) * 8 * SECTOR);
+                let page = at / (8 * SECTOR) * (8 * SECTOR);
+                let moved = image.segments[other][from..from + 8 * SECTOR].to_vec();
+                image.segments[file][page..page + 8 * SECTOR].copy_from_slice(&moved);
+            }
+            _ => {
+                // A header is written over and sealed again: recovery must stand even that, but owes nothing then.
+                let start = match image.groups().len() {
+                    0 => continue,
+                    groups => image.groups()[source.below(groups)].clone(),
+                };
+                let header = &mut image.segments[start.segment][start.offset..];
+                let words = if source.chance(128) { 20 } else { 40 };
+                let field = 16 + 4 * source.below(words);
+                header[field..field + 4].copy_from_slice(&(source.number() as u32).to_le_bytes());
+                let inner = if source.chance(128) { 0 } else { 96 };
+                fuzzing::reseal(&mut header[inner..]);
+                fuzzing::reseal(header);
+                resealed = true;
+            }
+        }
+    }
+    resealed
+}
+
+/// Whether a group's bytes are all as they were written.
+fn intact(image: &Image, before: &[Vec<u8>], group: &Placed) -> bool {
+    let range = group.offset..group.offset + group.bytes;
+    image.segments[group.segment][range.clone()] == before[group.segment][range]
+}
+
+pub(super) fn recovery(bytes: &[u8]) -> bool {
+    let mut source = Source::new(bytes);
+    let mut image = Image::new(PAGES, FILES);
+    let appended = write(&mut image, &mut source);
+    assert_eq!(
+        image.recover(),
+        (appended.clone(), End::Whole),
+        "a sound log comes back whole"
+    );
+    let before = image.segments.clone();
+    let resealed = damage(&mut image, &mut source);
+    let (back, end) = image.recover();
+    if resealed {
+        return true;
+    }
+    assert!(
+        appended.starts_with(&back),
+        "what comes back was appended, from the first on and in order"
+    );
+    if back.len() < appended.len() && end != End::Damaged {
+        let next = back.len() as u64 + 1;
+        let lost = image
+            .groups()
+            .iter()
+            .find(|group| group.first_sequence + group.records > next);
+        let lost = lost.expect("some group has the next record").number;
+        let witness = image
+            .groups()
+            .iter()
+            .find(|g| g.durable >= lost && intact(&image, &before, g));
+        let witness = witness.map(|group| group.number);
+        assert_eq!(witness, None, "group {lost} was durable, and recovery ends before it");
+    }
+    if image.segments == before {
+        assert_eq!((back, end), (appended, End::Whole), "nothing was damaged");
+    }
+    true
+}
+
+pub(super) fn recovery_samples() -> Samples {
+    let groups = [4, 1, 0, 9, 5, 1, 1, 100, 20, 30, 3, 0, 2, 2, 8, 1, 1, 4, 4];
+    let with = |tail: &[u8]| [&groups[..], tail].concat();
+    vec![
+        ("sound".into(), with(&[0])),
+        ("flipped".into(), with(&[1, 0, 90, 3, 0, 255])),
+        ("torn".into(), with(&[1, 0, 90, 8, 3])),
+        ("moved".into(), with(&[1, 0, 200, 4, 5, 0, 1])),
+        ("resealed".into(), with(&[1, 0, 0, 0, 6, 1, 0, 4, 250, 200])),
+        (
+            "two-files".into(),
+            vec![
+                7, 0, 3, 200, 23, 200, 23, 200, 23, 200, 23, 1, 3, 250, 23, 200, 23, 3, 0,
+            ],
+        ),
+    ]
+}
