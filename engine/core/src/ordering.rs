@@ -71,14 +71,15 @@ impl Leading {
 }
 
 impl Replica {
-    /// Whether this replica may propose in its current view at all.
+    /// Whether this replica may propose in its current view at all. With nothing in its log yet it may not: if it came
+    /// back from an empty log it could not know that it had proposed in view 0, and would again.
     fn leads(&self) -> bool {
         let view = self.safety.view();
         self.leader() == self.me
             && !self.halted
             && !self.safety.timed_out(view)
             && self.entered_durable == view
-            && self.restart_view.is_none_or(|r| view > r)
+            && self.restart_view.map_or(self.log_begun, |r| view > r)
     }
 
     /// R-PROPOSE.

@@ -111,6 +111,8 @@ pub struct Replica {
     pub(crate) entered_durable: View,
     /// A view in which this replica was before it restarted: it proposes nothing in it.
     pub(crate) restart_view: Option<View>,
+    /// Something is durable: a restart will know that it is one.
+    pub(crate) log_begun: bool,
     /// An alarm was raised: it signs nothing any more.
     pub(crate) halted: bool,
     pub(crate) replaying: bool,
@@ -161,6 +163,7 @@ impl Replica {
             standing_votes: [None, None],
             entered_durable: 0,
             restart_view: None,
+            log_begun: false,
             halted: false,
             replaying: true,
             tend_at: None,
@@ -288,6 +291,7 @@ impl Replica {
     }
 
     fn on_appended(&mut self, id: AppendId, out: &mut Outbox) {
+        self.log_begun = true;
         while self.appends.front().is_some_and(|(first, _)| *first <= id) {
             let (_, done) = self.appends.pop_front().expect("looked at");
             match done {

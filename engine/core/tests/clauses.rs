@@ -237,3 +237,30 @@ fn a_header_is_no_entry_of_a_certificate() {
         !r3.sent.iter().any(certified)
     });
 }
+
+/// R-PROPOSE after a restart: a leader whose log is still empty proposes nothing, for it would not know of it.
+#[test]
+fn nothing_is_proposed_before_the_log_begins() {
+    let lab = Lab::new(4, 1);
+    let mut r0 = lab.replica_on(Disk::Stuck, 0, 0, &Bugs::default());
+    let (_, batch) = lab.batch(1, 1, (0, Digest::ZERO));
+    r0.hear(1, Message::Batch(batch)).unwrap();
+    r0.wait(10_000);
+    assert!(r0.proposals().is_empty(), "a restart now finds nothing");
+    r0.flush();
+    r0.wait(10_000);
+    assert_eq!(r0.proposals().len(), 1);
+}
+
+/// A block that says it stands far above genesis and names genesis as its parent is known and never whole.
+#[test]
+fn a_block_that_lies_about_its_slot_is_harmless() {
+    let lab = Lab::new(4, 1);
+    let mut r3 = lab.replica(3, &Bugs::default());
+    let lie = lab.block(0, (4, genesis()), 0, Justify::None);
+    r3.hear_block(&lie.1);
+    r3.wait(1_000_000);
+    assert!(!r3.voted_for(&lie.0) && r3.alarms == 0);
+    let asked = |o: &trireme_core::Outbound| matches!(o.message, Message::FetchBlocks { .. });
+    assert!(!r3.sent.iter().any(asked), "there is nothing to fetch");
+}

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// In this order: what is quick and fails often comes first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("layout", layout::check),
     ("fmt", steps::fmt),
     ("sources", sources::check),
@@ -28,6 +28,7 @@ const STEPS: [Step; 11] = [
     ("docs", steps::docs),
     ("deny", steps::deny),
     ("test", steps::test),
+    ("fuzz", steps::fuzz),
     ("build", steps::build),
     ("simulate", end_to_end::simulate),
     ("local", end_to_end::local),

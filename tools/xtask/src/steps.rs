@@ -51,6 +51,14 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["test", "--workspace", "--quiet"]))
 }
 
+/// Every fuzz target over its corpus and a fixed number of mutants of it.
+pub(crate) fn fuzz(root: &Path) -> Result<()> {
+    run(&mut cargo(
+        root,
+        &["run", "--quiet", "--package", "trireme-fuzz", "--", "smoke"],
+    ))
+}
+
 pub(crate) fn build(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["build", "--release", "--bin", "trireme", "--quiet"]))
 }

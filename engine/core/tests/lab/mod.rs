@@ -235,6 +235,11 @@ impl Lab {
 
     /// The same in an epoch; what the lab makes is of epoch 0.
     pub fn replica_in(&self, epoch: u64, me: MemberId, bugs: &Bugs) -> Actor {
+        self.replica_on(Disk::Instant, epoch, me, bugs)
+    }
+
+    /// The same on a disk.
+    pub fn replica_on(&self, disk: Disk, epoch: u64, me: MemberId, bugs: &Bugs) -> Actor {
         let n = self.params.n;
         let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n, epoch });
         let mut replica = Replica::with_bugs(self.params.clone(), keys, genesis(), bugs.clone());
@@ -250,7 +255,7 @@ impl Lab {
             executed: Vec::new(),
             alarms: 0,
             evidence: Vec::new(),
-            disk: Disk::Instant,
+            disk,
             unwritten: VecDeque::new(),
         };
         actor.perform(out);
