@@ -55,4 +55,10 @@ bank! {
     execute_out_of_order by 0,
     damage_is_torn_tail by 9,
     retry_failed_flush by 12,
+    epoch_unsigned by 7,
+    old_epoch_quorum by 7,
+    sync_delivers_too by 0,
+    forget_replies by 0,
+    header_as_ack by 5,
+    uncofactored_batch by 537,
 }
