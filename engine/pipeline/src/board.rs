@@ -98,7 +98,7 @@ impl Board {
         }
         let transport: u64 = self.transport_ns.iter().map(|ns| ns.load(Ordering::Relaxed)).sum();
         cpu.insert("transport".to_owned(), (transport / 1_000).into());
-        cpu.insert("process".to_owned(), (crate::clock::process_cpu_ns() / 1_000).into());
+        cpu.insert("process".to_owned(), (self.clock.process_cpu_ns() / 1_000).into());
         status.insert("uptime_us".to_owned(), self.clock.now().tick.0.into());
         status.insert("cpu_us".to_owned(), cpu.into());
         status.insert(

@@ -62,6 +62,24 @@ impl Clock {
         u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// CPU time of the calling thread in nanoseconds; none in a simulation, whose runs must not differ by it.
+    pub(crate) fn thread_cpu_ns(&self) -> u64 {
+        match self {
+            Self::System { .. } => cpu_ns(ClockId::ThreadCPUTime),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => 0,
+        }
+    }
+
+    /// CPU time of the process, likewise.
+    pub(crate) fn process_cpu_ns(&self) -> u64 {
+        match self {
+            Self::System { .. } => cpu_ns(ClockId::ProcessCPUTime),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => 0,
+        }
+    }
+
     /// A timer that fires when a tick is reached; inside the runtime of its thread.
     pub(crate) fn timer(&self, tick: Tick) -> Timer {
         match self {
@@ -120,16 +138,6 @@ pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// CPU time of the calling thread in nanoseconds.
-pub(crate) fn thread_cpu_ns() -> u64 {
-    cpu_ns(ClockId::ThreadCPUTime)
-}
-
-/// CPU time of the process in nanoseconds.
-pub(crate) fn process_cpu_ns() -> u64 {
-    cpu_ns(ClockId::ProcessCPUTime)
-}
-
 fn cpu_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
@@ -151,6 +159,6 @@ mod tests {
         assert!(instant(*origin, now.tick.plus(1_000_000)) > Instant::now());
         assert!(instant(*origin, Tick(u64::MAX)) > Instant::now());
         assert!(clock.now().tick >= now.tick);
-        assert!(process_cpu_ns() >= thread_cpu_ns());
+        assert!(clock.process_cpu_ns() >= clock.thread_cpu_ns());
     }
 }

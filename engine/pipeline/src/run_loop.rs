@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use trireme_core::{Now, Tick};
 
 use crate::board::Board;
-use crate::clock::{Clock, thread_cpu_ns};
+use crate::clock::Clock;
 use crate::error::ReplicaError;
 use crate::gate::Gate;
 use crate::signal::Threads;
@@ -104,7 +104,7 @@ impl RunLoop {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReplicaError>> {
-        let entered = thread_cpu_ns();
+        let entered = self.shared.clock.thread_cpu_ns();
         self.shared.threads.signal(self.thread).disarm();
         let result = self.work(cx);
         self.account(entered);
@@ -170,7 +170,7 @@ impl RunLoop {
         let wanted = board.wanted();
         if wanted != self.answered {
             self.answered = wanted;
-            board.set_transport_ns(self.thread, thread_cpu_ns().saturating_sub(self.loop_ns));
+            board.set_transport_ns(self.thread, clock.thread_cpu_ns().saturating_sub(self.loop_ns));
             for place in &mut self.stages {
                 board.hang(self.thread, place.stage, wanted, place.cpu_ns, place.work.status());
             }
@@ -183,7 +183,7 @@ impl RunLoop {
 
     /// Shares out the CPU time since the loop was entered. Wall time alone would count what other processes took.
     fn account(&mut self, entered: u64) {
-        let cpu = thread_cpu_ns().saturating_sub(entered);
+        let cpu = self.shared.clock.thread_cpu_ns().saturating_sub(entered);
         self.loop_ns += cpu;
         let wall: u64 = self.stages.iter().map(|place| place.wall_ns).sum();
         for place in &mut self.stages {

@@ -102,6 +102,11 @@ impl Threads {
         self.bugs
     }
 
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.signals.len()
+    }
+
     pub(crate) fn signal(&self, thread: usize) -> &Signal {
         &self.signals[thread]
     }

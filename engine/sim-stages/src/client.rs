@@ -62,6 +62,7 @@ pub(crate) struct News {
     pub(crate) accepted: Vec<Accepted>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) wrong: Vec<String>,
+    pub(crate) statuses: u64,
 }
 
 pub(crate) struct Client {
@@ -82,6 +83,9 @@ pub(crate) struct Client {
     pub(crate) forged: BTreeSet<u64>,
     enough: usize,
     deaf_until_us: u64,
+    /// Status questions without an answer, by replica and number.
+    asked: BTreeSet<(usize, u64)>,
+    asks: u64,
     prng: Prng,
     domain: Domain,
 }
@@ -119,14 +123,16 @@ impl Client {
             forged: BTreeSet::new(),
             enough,
             deaf_until_us: 0,
+            asked: BTreeSet::new(),
+            asks: 0,
             prng,
             domain,
         }
     }
 
-    /// Requests without an answer that deserve one.
+    /// Requests and questions without an answer that deserve one.
     pub(crate) fn unanswered(&self) -> usize {
-        self.open.values().filter(|open| !open.forged).count()
+        self.open.values().filter(|open| !open.forged).count() + self.asked.len()
     }
 
     /// Whether it has no more to ask for.
@@ -142,6 +148,9 @@ impl Client {
                 self.annoy(net);
             }
             self.ask(net);
+        }
+        if phase < Phase::Wishes && self.asked.len() < 8 && self.prng.percent(3) {
+            self.ask_status(net);
         }
         if phase != Phase::Wishes {
             self.retry(net);
@@ -283,6 +292,21 @@ impl Client {
         }
     }
 
+    /// Asks a replica how it is.
+    fn ask_status(&mut self, net: &mut Wire) {
+        self.asks += 1;
+        let (nonce, host) = (self.asks, self.prng.index(self.conns.len()));
+        if self.say(net, host, ToReplica::Status { nonce }.to_bytes().into()) {
+            self.asked.insert((host, nonce));
+        }
+    }
+
+    /// A connection is gone, and what was asked over it.
+    fn lost(&mut self, host: usize) {
+        self.conns[host] = None;
+        self.asked.retain(|(asked, _)| *asked != host);
+    }
+
     /// Sends what it must not.
     fn annoy(&mut self, net: &mut Wire) {
         let host = self.prng.index(self.conns.len());
@@ -314,7 +338,7 @@ impl Client {
         }
         while let Some(mail) = net.read(self.index) {
             match mail {
-                Mail::Closed(host) => self.conns[host] = None,
+                Mail::Closed(host) => self.lost(host),
                 Mail::Frame(host, bytes) => self.frame(host, &bytes, &mut news),
             }
         }
@@ -323,6 +347,7 @@ impl Client {
             if let Some(conn) = self.conns[host].take() {
                 net.count("client hung up");
                 net.hang_up(conn);
+                self.lost(host);
             }
         }
         news
@@ -341,7 +366,12 @@ impl Client {
                     }
                 }
             }
-            Ok(FromReplica::Status { .. }) => {}
+            Ok(FromReplica::Status { nonce, .. }) => {
+                if !self.asked.remove(&(host, nonce)) {
+                    news.wrong.push(format!("replica {host} answers a question that nobody asked"));
+                }
+                news.statuses += 1;
+            }
             Err(error) => news
                 .wrong
                 .push(format!("replica {host} sent what is no frame: {error:?}")),

@@ -285,6 +285,9 @@ impl World {
         for reason in news.refused {
             self.count(format!("refused: {}", reason.name()));
         }
+        if news.statuses > 0 {
+            self.count("status answered");
+        }
         for text in news.wrong {
             self.history
                 .violate("replicas say what is true", self.now_us, None, text);

@@ -6,7 +6,7 @@ use trireme_pipeline::simulation::LINKS;
 use trireme_sim_stages::{Options, run_stage_seed};
 
 /// What must occur somewhere, besides every link being full.
-const SOMETIMES: [&str; 15] = [
+const SOMETIMES: [&str; 16] = [
     "client closed as a slow reader",
     "client hung up",
     "connection paused",
@@ -21,6 +21,7 @@ const SOMETIMES: [&str; 15] = [
     "refused: wrong_connection",
     "run loop starved",
     "shed: own_bundles",
+    "status answered",
     "stopped in order",
 ];
 

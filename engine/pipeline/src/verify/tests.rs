@@ -2,11 +2,11 @@ use super::*;
 use crate::gate::{Intake, Permit};
 use crate::link::link;
 use crate::signal::Threads;
-use crate::topology::{BODIES, CHECKED_BUNDLES, OWN_BUNDLES, REFUSALS, URGENT_BODIES, VERDICTS};
+use crate::topology::{BODIES, CHECKED_BUNDLES, LinkSpec, OWN_BUNDLES, REFUSALS, Room, URGENT_BODIES, VERDICTS};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use trireme_core::Now;
 use trireme_core::request::{BundleBuilder, body};
 use trireme_crypto::SecretKey;
@@ -30,13 +30,18 @@ struct Bench {
 
 impl Bench {
     fn new(signed: bool) -> Self {
-        let threads = Threads::new(1);
-        let (own, own_out) = link(&OWN_BUNDLES, OWN_BUNDLES.room(), &threads, 0, 0);
-        let (bodies, bodies_out) = link(&BODIES, BODIES.room(), &threads, 0, 0);
-        let (urgent, urgent_out) = link(&URGENT_BODIES, URGENT_BODIES.room(), &threads, 0, 0);
-        let (refusals_in, refusals) = link(&REFUSALS, REFUSALS.room(), &threads, 0, 0);
-        let (checked_in, checked) = link(&CHECKED_BUNDLES, CHECKED_BUNDLES.room(), &threads, 0, 0);
-        let (verdicts_in, verdicts) = link(&VERDICTS, VERDICTS.room(), &threads, 0, 0);
+        Self::with_rooms(signed, &Threads::new(1), |spec| spec.room())
+    }
+
+    /// The stage on thread 0, its neighbours on the last thread.
+    fn with_rooms(signed: bool, threads: &Threads, room: impl Fn(&LinkSpec) -> Room) -> Self {
+        let other = threads.count() - 1;
+        let (own, own_out) = link(&OWN_BUNDLES, room(&OWN_BUNDLES), threads, other, 0);
+        let (bodies, bodies_out) = link(&BODIES, room(&BODIES), threads, other, 0);
+        let (urgent, urgent_out) = link(&URGENT_BODIES, room(&URGENT_BODIES), threads, other, 0);
+        let (refusals_in, refusals) = link(&REFUSALS, room(&REFUSALS), threads, 0, other);
+        let (checked_in, checked) = link(&CHECKED_BUNDLES, room(&CHECKED_BUNDLES), threads, 0, other);
+        let (verdicts_in, verdicts) = link(&VERDICTS, room(&VERDICTS), threads, 0, other);
         let links = VerifyLinks {
             own: own_out,
             bodies: bodies_out,
@@ -45,7 +50,7 @@ impl Bench {
             checked: checked_in,
             verdicts: verdicts_in,
         };
-        let intake = Intake::new(&Arc::new(AtomicUsize::new(0)), &threads, 0);
+        let intake = Intake::new(&Arc::new(AtomicUsize::new(0)), threads, 0);
         let verify = Verify::new(links, DOMAIN, signed);
         Self {
             verify,
@@ -99,6 +104,51 @@ fn bundle(client: u8, number: u64, good: bool) -> Vec<u8> {
 fn body_of(bundles: u64, bad: Option<u64>) -> Bytes {
     let bundles: Vec<_> = (1..=bundles).map(|n| bundle(1, n, Some(n) != bad)).collect();
     body::assemble(&bundles)
+}
+
+#[test]
+fn a_body_that_waits_for_the_place_of_its_verdict_is_taken_up_when_there_is_one() {
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let threads = Threads::new(2);
+    let one = |spec: &LinkSpec| Room {
+        depth: if spec.name == VERDICTS.name { 1 } else { spec.depth },
+        ..spec.room()
+    };
+    let mut bench = Bench::with_rooms(true, &threads, one);
+    for job in 1..=2 {
+        let body = body_of(1, None);
+        bench.bodies.push(body.len(), BodyJob { job, ops: 1, body });
+    }
+    assert!(bench.poll());
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    threads.signal(0).arm(&Waker::from(flag.clone()));
+    assert!(!bench.poll(), "the verdict of the second has no place");
+    assert_eq!(bench.verdicts.pop().unwrap().job, 1);
+    threads.flush(1);
+    assert!(flag.0.load(Ordering::SeqCst), "the stage is woken");
+    assert!(bench.poll());
+    assert_eq!(bench.verdicts.pop().unwrap().job, 2);
+}
+
+#[test]
+fn own_bundles_that_pass_together_keep_within_the_bytes_of_their_link() {
+    let bytes = bundle(1, 1, true).len();
+    let room = |spec: &LinkSpec| Room {
+        bytes: if spec.name == CHECKED_BUNDLES.name { bytes + 1 } else { spec.bytes },
+        ..spec.room()
+    };
+    let mut bench = Bench::with_rooms(true, &Threads::new(1), room);
+    (1..=5).for_each(|number| bench.push_own(bundle(1, number, true)));
+    let mut passed = Vec::new();
+    while bench.poll() {
+        passed.push(std::iter::from_fn(|| bench.checked.pop()).count());
+    }
+    assert_eq!(passed, [2, 2, 1], "the second one begins while there is room");
 }
 
 #[test]
