@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 
-use trireme_config::{Clients, Cluster, Congestion, ReplicaConfig, ReplicaKeys};
+use trireme_config::{Clients, Cluster, Congestion, PeerBudget, ReplicaConfig, ReplicaKeys};
+use trireme_core::Params;
 use trireme_core::reply::MAX_FROM_REPLICA_BYTES;
 use trireme_core::wire::MAX_FRAME_BYTES;
 use trireme_transport::{BindError, ClientListener, Identity, PeerAddress, PeerEndpoint, TransportConfig, Trust};
 
 use crate::error::ReplicaError;
+use crate::log::MAX_SERVED_BYTES;
 
 /// Loopback carries datagrams of any length; with long ones, packets cost a fraction.
 const LOOPBACK_MTU: u16 = 8_952;
@@ -16,6 +18,10 @@ const LOOPBACK_MTU: u16 = 8_952;
 const BULK_STREAMS: usize = 1;
 /// Votes, blocks, acks: far shorter than batches.
 const MAX_CONTROL_FRAME_BYTES: usize = 4 << 20;
+/// A batch's frame without its body is shorter.
+const HEADER_ROOM_BYTES: usize = 1_024;
+/// Votes, certificates, marks that a member is told when it connects are fewer.
+const STANDING_FRAMES: usize = 1_024;
 
 /// Opens the door for members. Inside the runtime of its thread.
 pub(crate) fn peer_endpoint(
@@ -63,8 +69,34 @@ fn identity(keys: &ReplicaKeys) -> Result<Identity, BindError> {
     Ok(Identity::from_seed(&keys.tls.seed())?)
 }
 
+/// What waits for one member at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+pub struct PeerQueue {
+    /// Bytes of bulk frames.
+    pub bulk_bytes: usize,
+    /// Frames of either class.
+    pub frames: usize,
+}
+
+/// The queue for a member: as configured, and no shorter than what the protocol's windows let this replica say to a
+/// member that has just connected, in one run: its lane, and a request for everything that it lacks of all lanes. A
+/// shorter queue would be full at every connection, which would end by it, for ever.
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+pub fn peer_queue(params: &Params, budget: &PeerBudget) -> PeerQueue {
+    let lane_bytes = clamp_usize(params.lane_window_bytes) + MAX_SERVED_BYTES + MAX_FRAME_BYTES;
+    let heights = clamp_usize(params.lane_window_heights);
+    let slots = clamp_usize(params.window) + params.list_max();
+    PeerQueue {
+        bulk_bytes: clamp_usize(budget.queue_bytes).max(lane_bytes + heights * HEADER_ROOM_BYTES),
+        // Each missing batch, and each missing block, is asked for once; the rest is standing votes and marks.
+        frames: (budget.queue_frames as usize).max((usize::from(params.n) + 1) * heights + slots + STANDING_FRAMES),
+    }
+}
+
 fn peer_transport(cluster: &Cluster, config: &ReplicaConfig) -> TransportConfig {
     let budget = &config.peers;
+    let queue = peer_queue(&cluster.params, budget);
     let mut transport = TransportConfig {
         cluster: cluster.fingerprint().0,
         max_control_frame_bytes: MAX_CONTROL_FRAME_BYTES,
@@ -74,8 +106,8 @@ fn peer_transport(cluster: &Cluster, config: &ReplicaConfig) -> TransportConfig 
         idle_timeout_ms: clamp_u32(budget.idle_timeout_ms),
         keep_alive_ms: budget.keep_alive_ms,
         peer_outbound_control_bytes: clamp_usize(budget.queue_bytes).max(MAX_CONTROL_FRAME_BYTES),
-        peer_outbound_bulk_bytes: clamp_usize(budget.queue_bytes).max(MAX_FRAME_BYTES),
-        outbound_frames: budget.queue_frames as usize,
+        peer_outbound_bulk_bytes: queue.bulk_bytes,
+        outbound_frames: queue.frames,
         congestion: match budget.congestion {
             Congestion::Cubic => trireme_transport::Congestion::Cubic,
             Congestion::Bbr => trireme_transport::Congestion::Bbr,
@@ -130,4 +162,22 @@ fn clamp_u32(value: u64) -> u32 {
 
 fn clamp_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_queue_holds_a_lane_and_what_stands_beside_it() {
+        let (params, budget) = (Params::new(4, 1), PeerBudget::default());
+        let queue = peer_queue(&params, &budget);
+        assert!(queue.bulk_bytes as u64 > params.lane_window_bytes + params.lane_window_heights * 200);
+        assert_eq!(queue.frames, budget.queue_frames as usize);
+        let tight = PeerBudget {
+            queue_frames: 64,
+            ..budget
+        };
+        assert!(peer_queue(&params, &tight).frames > 5 * 256);
+    }
 }

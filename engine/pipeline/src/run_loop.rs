@@ -112,6 +112,12 @@ impl RunLoop {
         result
     }
 
+    /// What its stages say of themselves.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn status(&mut self) -> serde_json::Map<String, serde_json::Value> {
+        self.stages.iter_mut().flat_map(|place| place.work.status()).collect()
+    }
+
     fn work(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReplicaError>> {
         let until = self.shared.clock.nanos() + self.pace.slice_ns;
         loop {

@@ -368,7 +368,8 @@ impl Client {
             }
             Ok(FromReplica::Status { nonce, .. }) => {
                 if !self.asked.remove(&(host, nonce)) {
-                    news.wrong.push(format!("replica {host} answers a question that nobody asked"));
+                    news.wrong
+                        .push(format!("replica {host} answers a question that nobody asked"));
                 }
                 news.statuses += 1;
             }

@@ -275,6 +275,25 @@ impl Host {
             .map_or_else(Vec::new, |up| up.replica.links().collect())
     }
 
+    /// What its order stage says, for a person.
+    pub(crate) fn describe(&mut self) -> String {
+        let Some(up) = &mut self.up else {
+            return "down".to_owned();
+        };
+        let status = up.replica.status();
+        let fields = [
+            "view",
+            "committed_slot",
+            "executed_slot",
+            "connected",
+            "fetches",
+            "dropped_messages",
+            "order",
+        ];
+        let fields = fields.map(|name| format!("{name} {}", status[name]));
+        fields.join(", ")
+    }
+
     pub(crate) fn alarmed(&self) -> bool {
         self.up.as_ref().is_some_and(|up| up.replica.alarmed())
     }

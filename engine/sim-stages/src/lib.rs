@@ -24,6 +24,8 @@ use std::fmt;
 pub use trireme_pipeline::simulation::Bug;
 pub use trireme_sim::Violation;
 
+use trireme_pipeline::simulation::LINKS;
+
 use world::World;
 
 /// What a run may be asked to be.
@@ -53,6 +55,32 @@ pub struct StageReport {
     pub counters: BTreeMap<String, u64>,
     /// Equal for equal runs.
     pub trace_hash: u64,
+}
+
+/// What has to happen on some seed of a long run, besides every link being full.
+const SOMETIMES: [&str; 15] = [
+    "client closed as a slow reader",
+    "client hung up",
+    "connection paused",
+    "connection resumed",
+    "path broken",
+    "polled uncalled",
+    "refused: bad_signature",
+    "refused: log_full",
+    "refused: not_registered",
+    "refused: overloaded",
+    "refused: wrong_connection",
+    "run loop starved",
+    "shed: own_bundles",
+    "status answered",
+    "stopped in order",
+];
+
+/// What should happen on some seed and is not among these counters.
+pub fn never(counters: &BTreeMap<String, u64>) -> Vec<String> {
+    let links = LINKS.iter().map(|spec| format!("full: {}", spec.name));
+    let wanted = links.chain(SOMETIMES.map(str::to_owned));
+    wanted.filter(|name| !counters.contains_key(name)).collect()
 }
 
 /// Runs a seed.

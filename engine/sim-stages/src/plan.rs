@@ -1,9 +1,9 @@
 //! What a seed means: a cluster, its limits, its weather, its faults and its clients.
 
-use trireme_config::{ClientBudget, LogBudget};
+use trireme_config::{ClientBudget, LogBudget, PeerBudget};
 use trireme_core::Params;
 use trireme_log::simulation::{Crash, Pace};
-use trireme_pipeline::simulation::{LINKS, Room, Threading};
+use trireme_pipeline::simulation::{LINKS, Room, Threading, peer_queue};
 use trireme_sim::prng::Prng;
 
 use crate::Options;
@@ -97,18 +97,15 @@ impl Plan {
         let load_us = prng.range(200_000, 1_500_000);
         let threading = prng.percent(75);
         let hosts: Vec<HostPlan> = (0..n).map(|_| draw_host(prng, tight, threading, small_log)).collect();
+        let params = draw_params(prng, n, delay_us);
         Self {
-            params: draw_params(prng, n, delay_us),
             clients: draw_clients(prng),
             faults: draw_faults(prng, u64::from(n), load_us),
             hosts,
             delay_us,
             spread_us: prng.pick(&[10, delay_us, 4 * delay_us]),
-            peer_limits: Limits {
-                window: prng.pick(&[2_000, 64 << 10, 4 << 20]),
-                queue_bytes: prng.pick(&[256 << 10, 64 << 20]),
-                queue_frames: prng.pick(&[64, 512, 65_536]),
-            },
+            peer_limits: draw_peer_limits(prng, &params),
+            params,
             load_us,
             poll_us: prng.pick(&[2, 10, 40]),
             budgets: prng.pick(&[&[1][..], &[1, 2, 256], &[256], &[3, 32]]),
@@ -164,6 +161,21 @@ fn draw_host(prng: &mut Prng, tight: u64, each_stage: bool, small_log: bool) -> 
             spread_us: prng.pick(&[100, 20_000]),
             prepare_us: prng.pick(&[100, 50_000]),
         },
+    }
+}
+
+/// What the product makes of a budget that is drawn.
+fn draw_peer_limits(prng: &mut Prng, params: &Params) -> Limits {
+    let budget = PeerBudget {
+        queue_bytes: prng.pick(&[256 << 10, 64 << 20]),
+        queue_frames: prng.pick(&[64, 512, 65_536]),
+        ..PeerBudget::default()
+    };
+    let queue = peer_queue(params, &budget);
+    Limits {
+        window: prng.pick(&[2_000, 64 << 10, 4 << 20]),
+        queue_bytes: queue.bulk_bytes,
+        queue_frames: queue.frames,
     }
 }
 

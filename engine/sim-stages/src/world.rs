@@ -165,12 +165,13 @@ impl World {
             "requests without an answer {waiting:?}, executed {}",
             self.history.progress()
         );
-        for (index, host) in self.hosts.iter().enumerate() {
+        for (index, host) in self.hosts.iter_mut().enumerate() {
+            text += &format!("\n    replica {index}: {}", host.describe());
             if host.alarmed() {
-                text += &format!("; replica {index} has stopped voting");
+                text += "; it has stopped voting";
             }
             for link in host.links().iter().filter(|link| link.held > 0) {
-                text += &format!("; replica {index}: {} hold {}", link.name, link.held);
+                text += &format!("; {} hold {}", link.name, link.held);
             }
         }
         self.history.violate(invariant, self.now_us, None, text);

@@ -2,6 +2,8 @@
 
 mod serve;
 
+pub(crate) use serve::MAX_SERVED_BYTES;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use super::{LogStage, frame};
 use crate::error::ReplicaError;
 
 /// Bytes of batches in one answer to a member that catches up; it asks again for the rest.
-const MAX_SERVED_BYTES: usize = 16 << 20;
+pub(crate) const MAX_SERVED_BYTES: usize = 16 << 20;
 
 impl LogStage {
     /// Reads what a member asked for.

@@ -7,6 +7,7 @@ mod time;
 
 pub use crate::bugs::Bug;
 pub use crate::doors::{ClientDoor, PeerDoor};
+pub use crate::endpoints::{PeerQueue, peer_queue};
 pub use crate::recovery::log_config;
 pub use crate::topology::{LINKS, LinkSpec, Room};
 pub use replica::{LinkView, Parts, SimulatedReplica, Threading};

@@ -215,6 +215,12 @@ impl SimulatedReplica {
         self.shared.gate.alarmed()
     }
 
+    /// What its stages say of themselves: the status document without its frame.
+    pub fn status(&mut self) -> serde_json::Value {
+        let parts = self.loops.iter_mut().flat_map(RunLoop::status);
+        serde_json::Value::Object(parts.collect())
+    }
+
     /// Its links.
     pub fn links(&self) -> impl Iterator<Item = LinkView> {
         self.links.iter().map(|counts| counts.view())

@@ -139,7 +139,11 @@ fn a_body_that_waits_for_the_place_of_its_verdict_is_taken_up_when_there_is_one(
 fn own_bundles_that_pass_together_keep_within_the_bytes_of_their_link() {
     let bytes = bundle(1, 1, true).len();
     let room = |spec: &LinkSpec| Room {
-        bytes: if spec.name == CHECKED_BUNDLES.name { bytes + 1 } else { spec.bytes },
+        bytes: if spec.name == CHECKED_BUNDLES.name {
+            bytes + 1
+        } else {
+            spec.bytes
+        },
         ..spec.room()
     };
     let mut bench = Bench::with_rooms(true, &Threads::new(1), room);

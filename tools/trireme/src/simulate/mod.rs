@@ -8,6 +8,7 @@ mod figures;
 mod many;
 mod options;
 mod replay;
+mod stages;
 mod twins;
 
 use std::fs::File;
@@ -35,6 +36,9 @@ pub(crate) struct SimulateArgs {
     /// The first of the seeds
     #[arg(long, value_name = "S", default_value_t = 0)]
     first: u64,
+    /// Run the pipeline's stages of a whole cluster on one thread, in place of the core alone; members are 4 or 7
+    #[arg(long)]
+    stages: bool,
     /// Members: a number, or a range from which each seed draws [default: each seed draws of 4, 5, 6, 7 and 10]
     #[arg(long, value_name = "N or A..B")]
     replicas: Option<Replicas>,
@@ -55,6 +59,7 @@ pub(crate) struct SimulateArgs {
 pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
     let outcome = match args.seed {
         _ if args.twins.chosen() => twins::run(args),
+        _ if args.stages => stages::run(args),
         Some(seed) => replay::run(args, seed),
         None => many::run(args),
     };
