@@ -30,7 +30,9 @@ const STANDING_US: u64 = 3_000_000;
 
 /// A state that was seen.
 struct Visit {
-    time_us: u64,
+    first_us: u64,
+    last_us: u64,
+    /// At the last visit.
     view: View,
     times: u32,
     /// What had gone off by then: timers of hosts, wishes of clients.
@@ -95,7 +97,8 @@ impl World<'_> {
         let armed: Vec<bool> = self.armed();
         let time_us = self.time;
         let visit = self.lasso.seen.entry(state).or_insert_with(|| Visit {
-            time_us,
+            first_us: time_us,
+            last_us: time_us,
             view: top,
             times: 0,
             done: Vec::new(),
@@ -108,14 +111,13 @@ impl World<'_> {
         if !all_went_on {
             return None;
         }
-        let (period_us, views) = (time_us - visit.time_us, top - visit.view);
-        (visit.times, visit.done) = (visit.times + 1, done);
-        let enough = if views == 0 { VISITS } else { 2 };
-        let long = views > 0 || period_us >= STANDING_US;
-        (visit.times >= enough && long).then(|| Circle {
-            since_us: visit.time_us,
-            period_us: period_us / u64::from(visit.times - 1),
-            views: views / u64::from(visit.times - 1),
+        let (period_us, views) = (time_us - visit.last_us, top - visit.view);
+        (visit.times, visit.last_us, visit.view, visit.done) = (visit.times + 1, time_us, top, done);
+        let stands = visit.times >= VISITS && time_us >= visit.first_us + STANDING_US;
+        (views > 0 || stands).then_some(Circle {
+            since_us: visit.first_us,
+            period_us,
+            views,
         })
     }
 
@@ -171,7 +173,8 @@ impl World<'_> {
     /// What the cluster looks like.
     fn rest_state(&self, top: View) -> u64 {
         let mut hash = TraceHash::default();
-        hash.add(top % self.hosts.len() as u64);
+        // Whose turn it is.
+        hash.add(top % self.plan.roles.len() as u64);
         let height = self.oracle.chain.height();
         let far = |distance: u64| distance.min(FAR);
         for host in self.healthy_hosts() {

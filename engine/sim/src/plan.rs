@@ -20,8 +20,10 @@ pub struct Options {
     pub chaos: bool,
     /// How long the cluster may take, once healed, to answer everything. In simulated microseconds.
     pub patience_us: u64,
-    /// Ends a run that goes in circles.
+    /// Ends a run that goes in circles, if nothing else does.
     pub max_events: u64,
+    /// Looks for states that come back without a commit (invariant 24) and ends the run there.
+    pub lassos: bool,
     /// Clauses that are switched off; all on in a release.
     pub bugs: Bugs,
     /// The same for the log.
@@ -41,6 +43,7 @@ impl Default for Options {
             chaos: true,
             patience_us: 600_000_000,
             max_events: 1_000_000,
+            lassos: true,
             bugs: Bugs::default(),
             log_bugs: trireme_log::bugs::Bugs::default(),
             real_log: None,

@@ -58,6 +58,7 @@ pub(crate) struct World<'a> {
     /// Events on the heap after which the cluster may look different.
     pub(crate) news: u64,
     circling: bool,
+    looks_for_lassos: bool,
 }
 
 impl<'a> World<'a> {
@@ -95,6 +96,7 @@ impl<'a> World<'a> {
             lasso,
             news: 0,
             circling: false,
+            looks_for_lassos: options.lassos,
         };
         world.oracle.verdict.only = options.beyond.then_some(STILL_PROMISED);
         world.schedule_all();
@@ -229,7 +231,9 @@ impl<'a> World<'a> {
             }
         } else {
             self.done_at = None;
-            if let Some(circle) = self.look_for_lasso() {
+            if self.looks_for_lassos
+                && let Some(circle) = self.look_for_lasso()
+            {
                 self.circling = true;
                 self.report_stuck("24", &circle.to_string());
             }

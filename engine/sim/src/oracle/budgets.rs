@@ -36,3 +36,56 @@ pub(crate) fn judge_budgets(scene: Scene, verdict: &mut Verdict, params: &Params
         format!("holds {intake} bytes of bundles")
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_budget_can_be_broken() {
+        let params = Params::new(4, 1);
+        let scene = Scene { time_us: 0, member: 0 };
+        let judged = |held: Held, settled| {
+            let mut verdict = Verdict::default();
+            judge_budgets(scene, &mut verdict, &params, &held, settled);
+            verdict.violations.len()
+        };
+        let none = Held::default();
+        let much = u64::MAX / 2;
+        assert_eq!(judged(none, true), 0);
+        for held in [
+            Held {
+                vote_views: 1_000,
+                ..none
+            },
+            Held { vote_slots: 67, ..none },
+            Held {
+                future_votes: 129,
+                ..none
+            },
+            Held { wanted: 1_025, ..none },
+            Held { jobs: 1_025, ..none },
+            Held {
+                lane_bytes: much,
+                ..none
+            },
+            Held {
+                intake_bytes: usize::MAX / 2,
+                ..none
+            },
+        ] {
+            assert_eq!(judged(held, true), 1, "{held:?}");
+        }
+        assert_eq!(
+            judged(
+                Held {
+                    lane_bytes: much,
+                    ..none
+                },
+                false
+            ),
+            0,
+            "what is committed may wait for execution"
+        );
+    }
+}

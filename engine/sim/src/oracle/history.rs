@@ -352,3 +352,173 @@ pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     *rest = tail;
     Some(head)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: ClientId = trireme_crypto::PublicKey([7; 32]);
+
+    /// A body of one bundle, by the layout on the page of `trireme_core::request`.
+    fn body(requests: &[(u64, &[u8])]) -> Vec<u8> {
+        let mut bundle = [&CLIENT.0[..], &1u64.to_le_bytes(), &count(requests.len())].concat();
+        for (number, payload) in requests {
+            bundle.extend([&number.to_le_bytes()[..], &count(payload.len()), payload].concat());
+        }
+        bundle.extend([0; 64]);
+        [&count(1)[..], &count(bundle.len()), &bundle].concat()
+    }
+
+    fn count(len: usize) -> [u8; 4] {
+        u32::try_from(len).unwrap().to_le_bytes()
+    }
+
+    fn put(value: &[u8]) -> Vec<u8> {
+        [&[1, 1, 0, b'k'][..], value].concat()
+    }
+
+    struct Bench {
+        history: History,
+        verdict: Verdict,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                history: History::new(4, Model::new(100, 10)),
+                verdict: Verdict::default(),
+            }
+        }
+
+        fn ask(&mut self, number: u64, value: &[u8]) {
+            self.history.submitted(CLIENT, number, &put(value));
+        }
+
+        /// Slot `slot` orders these requests.
+        fn order(&mut self, slot: Slot, requests: &[(u64, &[u8])]) {
+            let requests: Vec<(u64, Vec<u8>)> = requests.iter().map(|(n, value)| (*n, put(value))).collect();
+            let borrowed: Vec<(u64, &[u8])> = requests.iter().map(|(n, payload)| (*n, payload.as_slice())).collect();
+            let execution = Execution {
+                slot,
+                block: Digest::ZERO,
+                view: 0,
+                timestamp: slot,
+                batches: vec![trireme_core::api::OrderedBatch {
+                    lane: 0,
+                    height: slot,
+                    digest: Digest::ZERO,
+                    body: body(&borrowed).into(),
+                }],
+                root: false,
+                fast: false,
+                replay: false,
+            };
+            self.history.slots.push(Done {
+                block: Digest::ZERO,
+                batches: Vec::new(),
+                replies: None,
+                applied: false,
+                expected: Vec::new(),
+            });
+            let (scene, domain) = (
+                scene(),
+                Domain {
+                    cluster_id: Digest::ZERO,
+                    epoch: 0,
+                },
+            );
+            self.history
+                .judge_bodies(scene, &mut self.verdict, &domain, &execution, |_, _, _| true);
+        }
+
+        fn execute(&mut self, slot: Slot, applied: Vec<Applied>) {
+            self.history.executed(scene(), &mut self.verdict, slot, None, applied);
+        }
+
+        fn acknowledge(&mut self, number: u64, slot: Slot, result: &[u8]) {
+            let request = (CLIENT, number, slot);
+            self.history.acknowledged(&mut self.verdict, 0, request, Some(result));
+        }
+
+        fn expected(&self, slot: usize) -> Vec<Applied> {
+            self.history.slots[slot - 1].expected.clone()
+        }
+
+        fn broken(&self) -> Vec<&str> {
+            self.verdict
+                .violations
+                .iter()
+                .map(|violation| violation.invariant)
+                .collect()
+        }
+    }
+
+    fn scene() -> Scene {
+        Scene { time_us: 0, member: 0 }
+    }
+
+    /// A put's result: version `revision`.
+    fn written(revision: u64) -> Vec<u8> {
+        [&[1][..], &revision.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn a_line_that_respects_time_is_good() {
+        let mut bench = Bench::new();
+        bench.ask(1, b"a");
+        bench.order(1, &[(1, b"a")]);
+        bench.execute(1, bench.expected(1));
+        bench.acknowledge(1, 1, &written(1));
+        bench.ask(2, b"b");
+        bench.order(2, &[(1, b"a"), (2, b"b")]);
+        assert_eq!(bench.expected(2).len(), 1, "a copy takes no effect");
+        bench.execute(2, bench.expected(2));
+        bench.acknowledge(2, 2, &written(2));
+        assert_eq!(bench.broken(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_order_against_time_is_found() {
+        let mut bench = Bench::new();
+        bench.ask(1, b"a");
+        bench.ask(2, b"b");
+        bench.order(1, &[(2, b"b"), (1, b"a")]);
+        bench.execute(1, bench.expected(1));
+        bench.acknowledge(1, 1, &written(2));
+        assert_eq!(
+            bench.broken(),
+            Vec::<&str>::new(),
+            "both were under way: any order is good"
+        );
+        // Somebody was told of place 2; what is asked for now cannot stand at place 2 or before.
+        bench.ask(3, b"c");
+        bench.history.times.asked.insert((CLIENT, 3), 3);
+        bench.order(2, &[(3, b"c")]);
+        assert_eq!(bench.broken(), ["14"]);
+    }
+
+    #[test]
+    fn a_wrong_result_is_found_at_the_client_and_at_the_replica() {
+        let mut bench = Bench::new();
+        bench.ask(1, b"a");
+        bench.order(1, &[(1, b"a")]);
+        let mut wrong = bench.expected(1);
+        wrong[0].3 = payload_digest(&written(9));
+        bench.execute(1, wrong);
+        bench.acknowledge(1, 1, &written(9));
+        assert_eq!(bench.broken(), ["10", "14"]);
+    }
+
+    #[test]
+    fn what_takes_effect_twice_or_never_is_found() {
+        let mut bench = Bench::new();
+        bench.ask(1, b"a");
+        bench.order(1, &[(1, b"a")]);
+        bench.execute(1, bench.expected(1));
+        bench.order(2, &[(1, b"a")]);
+        bench.execute(2, bench.expected(1));
+        assert_eq!(bench.broken(), ["10", "12"]);
+        bench.acknowledge(5, 2, &written(1));
+        assert_eq!(bench.broken(), ["10", "12", "13"]);
+    }
+}
