@@ -15,6 +15,9 @@ use crate::prng::Prng;
 /// An append that found the disk full is tried again after this time, and a disk without room looked at.
 const RETRY_US: u64 = 100_000;
 
+/// One in so many completions is followed by a look-up: members that are far behind are rare in short runs.
+const COMPLETIONS_A_LOOK_UP: usize = 16;
+
 /// Something that the disk's tests have to tell.
 #[derive(Debug)]
 pub(crate) enum Finding {
@@ -54,6 +57,8 @@ pub(crate) struct LoggedDisk {
     look_at: Option<u64>,
     /// So many recoveries do not come to their end.
     deaths: u32,
+    /// Completions so far.
+    completions: usize,
     findings: Vec<Finding>,
 }
 
@@ -84,6 +89,7 @@ impl LoggedDisk {
             stalled: false,
             look_at: None,
             deaths: 0,
+            completions: 0,
             findings: Vec::new(),
         }
     }
@@ -167,6 +173,7 @@ impl LoggedDisk {
         if self.waiting.front().is_none_or(|front| front.lsn > durable) {
             return Ok(None);
         }
+        self.spot_check();
         let done = self.waiting.pop_front().expect("just seen");
         self.durable = usize::try_from(done.lsn.0).expect("few records");
         Ok(Some(done.append))
@@ -226,6 +233,20 @@ impl LoggedDisk {
             self.broken("a look-up gives a wrong record for good".to_owned());
         }
         record.filter(|_| right)
+    }
+
+    /// Reads some record back, as if a member had asked for it.
+    fn spot_check(&mut self) {
+        self.completions += 1;
+        if !self.completions.is_multiple_of(COMPLETIONS_A_LOOK_UP) || self.records.is_empty() {
+            return;
+        }
+        // A stride that is prime to most lengths visits all records in time.
+        let index = self.completions.wrapping_mul(7_919) % self.records.len();
+        if let Some(key) = record_key(&self.records[index], &self.domain) {
+            self.see("look-up in the real log");
+            self.read(&Digest(key.0));
+        }
     }
 
     // Faults.
