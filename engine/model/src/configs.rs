@@ -82,16 +82,64 @@ impl Config {
                 ..BASE
             },
             Config {
-                name: "deep",
-                about: "two slots in each of three views",
+                name: "six",
+                about: "six members: one may be slow without losing the fast path, tau is three",
+                n: 6,
+                slots: 1,
+                ..BASE
+            },
+            Config {
+                name: "across",
+                about: "three slots, three views, one acceptance for each replica and view: chains across views",
+                slots: 3,
                 views: 3,
+                in_a_view: 1,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "lane-views",
+                about: "lanes over a change of view",
+                slots: 1,
+                values: 1,
+                lanes: true,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "rivals",
+                about: "handoff with two rivals for each content",
+                handoff: true,
+                values: 2,
                 thorough: true,
                 ..BASE
             },
             Config {
                 name: "long",
-                about: "three slots in each of two views",
+                about: "three slots in each of two views, rivals on different parents or of different views only",
                 slots: 3,
+                values: 1,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "future-two",
+                about: "the same as future with two acceptances for each replica and view",
+                slots: 3,
+                views: 3,
+                first_view: 1,
+                values: 1,
+                in_a_view: 2,
+                takes_on_entry: true,
+                order: Order::Free,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "deep",
+                about: "two slots in each of three views, two rivals",
+                views: 3,
+                values: 2,
                 thorough: true,
                 ..BASE
             },

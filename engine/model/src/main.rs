@@ -24,6 +24,18 @@ struct Arguments {
     /// Prints the history that breaks an invariant.
     #[arg(long)]
     trace: bool,
+    /// Other bounds than the configuration's: highest slot.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=6))]
+    slots: Option<u8>,
+    /// Views explored.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    views: Option<u8>,
+    /// Blocks with the same view, parent and content.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    values: Option<u8>,
+    /// Blocks that a replica accepts in one view.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    in_a_view: Option<u8>,
     /// Threads of the checker. With one the history found is a shortest one.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -54,7 +66,8 @@ fn main() -> Result<()> {
     let mut reports = Vec::new();
     let mut unexpected = 0;
     println!("{}", heading());
-    for config in runs(&arguments)? {
+    for mut config in runs(&arguments)? {
+        bound(&arguments, &mut config);
         let report = explore(&config, effort);
         println!("{}", line(&report));
         if arguments.trace {
@@ -73,6 +86,18 @@ fn main() -> Result<()> {
         reports.len()
     );
     Ok(())
+}
+
+/// The command line's own bounds.
+fn bound(arguments: &Arguments, config: &mut Config) {
+    for (given, bound) in [
+        (arguments.slots, &mut config.slots),
+        (arguments.views, &mut config.views),
+        (arguments.values, &mut config.values),
+        (arguments.in_a_view, &mut config.in_a_view),
+    ] {
+        *bound = given.unwrap_or(*bound);
+    }
 }
 
 /// What the command line asks for.

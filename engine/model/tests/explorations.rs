@@ -4,7 +4,7 @@ use trireme_model::config::{Bug, Config};
 use trireme_model::explore::{Effort, explore};
 
 /// Different states of each quick configuration. A change of the model that cuts histories off shows here.
-const STATES: [(&str, usize); 7] = [
+const STATES: [(&str, usize); 8] = [
     ("narrow", 28_997),
     ("views", 4_565),
     ("handoff", 28_035),
@@ -12,6 +12,7 @@ const STATES: [(&str, usize); 7] = [
     ("lanes", 115_604),
     ("free", 6_514),
     ("future", 12_641),
+    ("six", 4_703),
 ];
 
 #[test]
