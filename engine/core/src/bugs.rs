@@ -41,11 +41,13 @@ macro_rules! switches {
                 }
             }
 
-            /// Sets a switch by name; false if there is none.
-            #[cfg(feature = "bugs")]
+            /// Whether this build has the switches. A release has not.
+            pub const AVAILABLE: bool = cfg!(feature = "bugs");
+
+            /// Sets a switch by name; false if there is none, as there is none in a build without them.
             pub fn set(&mut self, name: &str) -> bool {
                 match name {
-                    $(stringify!($name) => { self.$name = true; true })*
+                    $(#[cfg(feature = "bugs")] stringify!($name) => { self.$name = true; true })*
                     _ => false,
                 }
             }

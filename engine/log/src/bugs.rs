@@ -24,11 +24,10 @@ macro_rules! switches {
             /// The names of all switches.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
-            /// Sets a switch by name; false if there is none.
-            #[cfg(feature = "bugs")]
+            /// Sets a switch by name; false if there is none, as there is none in a build without them.
             pub fn set(&mut self, name: &str) -> bool {
                 match name {
-                    $(stringify!($name) => { self.$name = true; true })*
+                    $(#[cfg(feature = "bugs")] stringify!($name) => { self.$name = true; true })*
                     _ => false,
                 }
             }

@@ -5,6 +5,7 @@ pub(crate) mod atlas;
 mod logged;
 mod plain;
 
+use serde::{Deserialize, Serialize};
 use trireme_core::Outbound;
 use trireme_core::api::{AppendId, Stored};
 use trireme_core::record::{Record, VoteRecord};
@@ -18,7 +19,8 @@ pub(crate) use logged::{Finding, LoggedDisk};
 use plain::PlainDisk;
 
 /// How slow the disk is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct DiskPace {
     /// A flush takes at least this long.
     pub(crate) flush_us: u64,
@@ -44,10 +46,11 @@ pub(crate) struct Ended {
 }
 
 /// Something that goes wrong with a member's disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum DiskFault {
     /// At the next operation that it can strike.
-    Strike(Fault),
+    Strike(#[serde(with = "crate::scenario::text::HarmText")] Fault),
     /// The next recovery does not come to its end.
     DieInRecovery,
     /// The disk is brought back to an earlier state.

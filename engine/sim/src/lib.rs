@@ -8,6 +8,7 @@
 //! [`run_seed`] runs a seed; [`replay`] runs it with a line for each event. Equal seeds give equal trace hashes.
 #![forbid(unsafe_code)]
 
+pub mod bank;
 mod build;
 mod byzantine;
 mod chaos;
@@ -25,7 +26,9 @@ mod network;
 mod oracle;
 mod plan;
 pub mod prng;
+mod scenario;
 mod shell;
+mod shrink;
 mod sometimes;
 mod storage;
 mod trace;
@@ -39,6 +42,8 @@ use std::fmt;
 pub use guard::guarded;
 pub use oracle::Violation;
 pub use plan::Options;
+pub use scenario::{Scenario, ScenarioError};
+pub use shrink::{Shrunk, shrink};
 pub use sometimes::{ALWAYS, ENOUGH_SEEDS, SOMETIMES};
 
 use plan::Plan;
@@ -77,7 +82,10 @@ pub fn run_seed(seed: u64, options: &Options) -> Report {
 /// rest of such a report says nothing.
 pub fn run_guarded(seed: u64, options: &Options) -> Report {
     let own = options.clone();
-    guarded(move || run_seed(seed, &own)).unwrap_or_else(|words| Report::of_panic(seed, options, words))
+    guarded(move || run_seed(seed, &own)).unwrap_or_else(|words| {
+        let plan = draw(seed, &mut Prng::new(seed), options);
+        Report::of_panic(seed, &plan, words)
+    })
 }
 
 /// Runs a seed and gives each event as a line: time, replica, input, effects.
@@ -87,30 +95,38 @@ pub fn replay(seed: u64, options: &Options, mut line: impl FnMut(&str)) -> Repor
 
 fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
     let mut prng = Prng::new(seed);
-    let mut plan = Plan::draw(&mut prng, options);
-    disk::atlas::draw(seed, &mut plan, options);
+    let plan = draw(seed, &mut prng, options);
     if let Some(line) = &mut lines {
         line(&plan.describe());
     }
-    let (n, f) = (plan.params.n, plan.params.f);
-    let byzantine = plan.byzantine();
     let mut world = World::new(prng, plan, options, lines);
     world.run(options);
-    Report {
-        seed,
-        n,
-        f,
-        byzantine,
-        events: world.events,
-        simulated_us: world.time,
-        trace_hash: world.hash.value(),
-        violations: std::mem::take(&mut world.oracle.verdict.violations),
-        counters: std::mem::take(&mut world.oracle.verdict.counters),
-    }
+    Report::of(seed, world)
+}
+
+/// The plan of a seed; `prng` is the seed's stream and goes on as that of the run's own choices.
+fn draw(seed: u64, prng: &mut Prng, options: &Options) -> Plan {
+    let mut plan = Plan::draw(prng, options);
+    disk::atlas::draw(seed, &mut plan, options);
+    plan
 }
 
 impl Report {
-    fn of_panic(seed: u64, options: &Options, words: String) -> Self {
+    fn of(seed: u64, mut world: World<'_>) -> Self {
+        Self {
+            seed,
+            n: world.plan.params.n,
+            f: world.plan.params.f,
+            byzantine: world.plan.byzantine(),
+            events: world.events,
+            simulated_us: world.time,
+            trace_hash: world.hash.value(),
+            violations: std::mem::take(&mut world.oracle.verdict.violations),
+            counters: std::mem::take(&mut world.oracle.verdict.counters),
+        }
+    }
+
+    fn of_panic(seed: u64, plan: &Plan, words: String) -> Self {
         let panic = Violation {
             invariant: "panic",
             time_us: 0,
@@ -119,9 +135,9 @@ impl Report {
         };
         Self {
             seed,
-            n: options.n.unwrap_or(0),
-            f: 0,
-            byzantine: 0,
+            n: plan.params.n,
+            f: plan.params.f,
+            byzantine: plan.byzantine(),
             events: 0,
             simulated_us: 0,
             violations: vec![panic],

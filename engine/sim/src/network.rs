@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use trireme_core::message::Envelope;
 
 use crate::prng::Prng;
@@ -14,7 +15,8 @@ pub(crate) type HostId = usize;
 pub(crate) type LinkId = u64;
 
 /// Weather.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Weather {
     /// Beyond the latency of the link.
     pub(crate) jitter_us: u64,

@@ -1,5 +1,6 @@
 //! What a seed stands for: sizes, constants, faults and features are all drawn from it (swarm testing).
 
+use serde::{Deserialize, Serialize};
 use trireme_core::MemberId;
 use trireme_core::bugs::Bugs;
 use trireme_core::types::Params;
@@ -33,6 +34,8 @@ pub struct Options {
     /// The profile `beyond`: disks destroy what was acknowledged at more members than the protocol stands, and only
     /// what is still promised then is judged.
     pub beyond: bool,
+    /// A run ends with so many violations.
+    pub enough_violations: usize,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             patience_us: 600_000_000,
             max_events: 1_000_000,
             lassos: true,
+            enough_violations: 11,
             bugs: Bugs::default(),
             log_bugs: trireme_log::bugs::Bugs::default(),
             real_log: None,
@@ -52,8 +56,16 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Switches a clause of the protocol or of the log off; false if this build has no such switch.
+    pub fn switch_off(&mut self, clause: &str) -> bool {
+        self.bugs.set(clause) || self.log_bugs.set(clause)
+    }
+}
+
 /// What a member does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Role {
     /// Follows the protocol; may crash.
     Correct,
@@ -61,8 +73,9 @@ pub(crate) enum Role {
     Byzantine { habits: Vec<Habit>, twin: bool },
 }
 
-/// Something bad that happens to correct members.
-#[derive(Clone, Debug)]
+/// Something bad that happens to correct members. A new kind needs a line in each function of `impl Fault`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Fault {
     /// A member loses power and comes back.
     Crash { member: MemberId, down_us: u64 },
@@ -71,7 +84,12 @@ pub(crate) enum Fault {
     /// A member stops and goes on later as if nothing had happened.
     Freeze { member: MemberId, us: u64 },
     /// Members of the set and others do not hear each other; with `one_way`, only the others are deaf.
-    Partition { side: u128, one_way: bool, us: u64 },
+    Partition {
+        #[serde(with = "crate::scenario::text::members")]
+        side: u128,
+        one_way: bool,
+        us: u64,
+    },
     /// A connection breaks.
     Break { a: MemberId, b: MemberId },
     /// Twins change sides.
@@ -80,8 +98,40 @@ pub(crate) enum Fault {
     Disk { member: MemberId, fault: DiskFault },
 }
 
+impl Fault {
+    /// The members that it names one by one.
+    pub(crate) fn members(&self) -> Vec<MemberId> {
+        match self {
+            Self::Crash { member, .. } | Self::Freeze { member, .. } | Self::Disk { member, .. } => vec![*member],
+            Self::Break { a, b } => vec![*a, *b],
+            Self::Blackout { .. } | Self::Partition { .. } | Self::Regroup => Vec::new(),
+        }
+    }
+
+    /// The same, to number them anew.
+    pub(crate) fn members_mut(&mut self) -> Vec<&mut MemberId> {
+        match self {
+            Self::Crash { member, .. } | Self::Freeze { member, .. } | Self::Disk { member, .. } => vec![member],
+            Self::Break { a, b } => vec![a, b],
+            Self::Blackout { .. } | Self::Partition { .. } | Self::Regroup => Vec::new(),
+        }
+    }
+
+    /// How long it lasts, in simulated microseconds, if it does not happen at once.
+    pub(crate) fn lasts_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Crash { down_us: us, .. }
+            | Self::Blackout { down_us: us }
+            | Self::Freeze { us, .. }
+            | Self::Partition { us, .. } => Some(us),
+            Self::Break { .. } | Self::Regroup | Self::Disk { .. } => None,
+        }
+    }
+}
+
 /// How a correct member is broken for good when the others heal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Loss {
     /// Down for ever.
     Down,
@@ -92,7 +142,8 @@ pub(crate) enum Loss {
 }
 
 /// How clients behave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Load {
     pub(crate) clients: usize,
     /// Requests of all clients before the network heals.
@@ -105,8 +156,15 @@ pub(crate) struct Load {
     pub(crate) retry_us: u64,
 }
 
-/// One run.
+/// One run. It is the greater part of a scenario file: a field that is added here is written and read by serde, and
+/// - has `#[serde(default)]`, so that scenario files from before can still be read, with a default that means "none";
+/// - is of types that derive `Clone, Debug, PartialEq, Serialize, Deserialize`; a `u64` stays below 2^63, which is all
+///   that TOML has; a set of members is written by `#[serde(with = "crate::scenario::text::members")]`;
+/// - has a line in `shrink/simpler.rs` that takes it away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
+    #[serde(with = "crate::scenario::text::ParamsText")]
     pub(crate) params: Params,
     pub(crate) roles: Vec<Role>,
     pub(crate) real_signatures: bool,
@@ -115,6 +173,7 @@ pub(crate) struct Plan {
     pub(crate) latency_us: u64,
     pub(crate) weather: Weather,
     pub(crate) disk: DiskPace,
+    #[serde(default)]
     pub(crate) storage: Storage,
     pub(crate) execution_us: u64,
     pub(crate) verification_us: u64,
@@ -122,8 +181,11 @@ pub(crate) struct Plan {
     pub(crate) drift_ppm: u64,
     pub(crate) wall_spread_us: u64,
     pub(crate) chaos_us: u64,
+    /// When, in simulated microseconds, and what.
+    #[serde(default, with = "crate::scenario::text::timed")]
     pub(crate) faults: Vec<(u64, Fault)>,
     /// Correct members that do not heal: with the Byzantine ones at most f.
+    #[serde(default)]
     pub(crate) lost: Vec<(MemberId, Loss)>,
     pub(crate) load: Load,
 }

@@ -2,7 +2,7 @@
 //! on every platform and with every version of every dependency.
 
 /// A stream of pseudo-random numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prng {
     state: [u64; 4],
 }
@@ -23,6 +23,16 @@ impl Prng {
         Self {
             state: core::array::from_fn(|_| split_mix(&mut word)),
         }
+    }
+
+    /// Where the stream stands.
+    pub(crate) fn state(&self) -> [u64; 4] {
+        self.state
+    }
+
+    /// A stream that goes on where another one stood; not from all zeros, where it would stay.
+    pub(crate) fn at(state: [u64; 4]) -> Option<Self> {
+        (state != [0; 4]).then_some(Self { state })
     }
 
     /// A stream of its own, so that draws of one part of the simulation do not shift those of another.

@@ -168,7 +168,7 @@ impl<'a> World<'a> {
     }
 
     fn over(&mut self, options: &Options) -> bool {
-        if self.oracle.verdict.violations.len() > 10 || self.circling {
+        if self.oracle.verdict.violations.len() >= options.enough_violations || self.circling {
             return true;
         }
         if options.beyond && self.healed_at.is_some_and(|at| self.time > at + BEYOND_WATCH_US) {

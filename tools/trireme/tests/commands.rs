@@ -298,3 +298,34 @@ fn impossible_simulations_are_refused() {
         assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
+
+#[test]
+fn the_bug_bank_is_in_simulator_builds_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bank.json");
+    let file = file.to_str().unwrap();
+    let output = run(&["simulate", "--bug-bank", "--clause", "lowest_qc", "--json", file]);
+    // A build of the whole workspace with its tests has the switches, a release has not.
+    if output.status.code() == Some(2) {
+        let words = stderr(&output);
+        let command = "cargo run --release --features bugs --bin trireme -- simulate --bug-bank";
+        assert!(words.contains(command), "{words}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let report: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    support::assert_documented("## The report of the bug bank", &report);
+    assert_eq!((&report["bugs"], &report["found"]), (&1.into(), &1.into()));
+    assert_eq!(report["rows"][0]["switch"], "lowest_qc");
+}
+
+#[test]
+fn a_scenario_is_run_and_a_bad_one_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.toml");
+    fs::write(&file, "about = \"no more\"\nmistake = 1\n").unwrap();
+    let output = run(&["simulate", "--scenario", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("x.toml:2: "), "{}", stderr(&output));
+    assert_eq!(run(&["simulate", "--shrink"]).status.code(), Some(2));
+}

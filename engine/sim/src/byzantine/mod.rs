@@ -7,6 +7,7 @@ mod lies;
 mod memory;
 mod past;
 
+use serde::{Deserialize, Serialize};
 use trireme_core::message::Message;
 use trireme_core::types::Params;
 use trireme_core::{MemberId, View};
@@ -18,7 +19,8 @@ use crate::prng::Prng;
 use memory::Memory;
 
 /// A way to break the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Habit {
     /// Says nothing from some time on.
     Silent,

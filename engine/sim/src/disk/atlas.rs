@@ -5,6 +5,7 @@
 //! misdirection, lying flushes, restored snapshots) strikes only members that are counted as faulty, together with the
 //! Byzantine ones at most f. The profile `beyond` ignores the atlas: see [`STILL_PROMISED`].
 
+use serde::{Deserialize, Serialize};
 use trireme_core::MemberId;
 use trireme_log::simulation::Fault as Harm;
 use trireme_log::{DeviceChoice, Durability, FlushMethod, LogConfig};
@@ -29,15 +30,19 @@ const FORK: u64 = 0xD15C_0040;
 pub(crate) const STILL_PROMISED: &[&str] = &["R-DURABLE", "15"];
 
 /// The disks of a seed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Storage {
     /// The real log, or the abstract one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<LogShape>,
 }
 
 /// How logs are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogShape {
+    #[serde(with = "crate::scenario::text::big")]
     pub(crate) seed: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) buffer_bytes: usize,
@@ -46,6 +51,8 @@ pub(crate) struct LogShape {
     pub(crate) direct: bool,
     /// Making a segment takes at most this long.
     pub(crate) prepare_us: u64,
+    /// A scenario names them for the whole run.
+    #[serde(skip)]
     pub(crate) bugs: trireme_log::bugs::Bugs,
 }
 

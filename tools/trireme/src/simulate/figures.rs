@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use trireme_sim::Report;
+use trireme_sim::bank::Canary;
 
 /// Failing seeds that are listed; all are counted.
 const LISTED: usize = 200;
@@ -22,6 +23,20 @@ pub(super) struct Failure {
     pub(super) replay: String,
 }
 
+impl Failure {
+    /// How a run failed, if it did.
+    fn of(report: &Report, replay: impl FnOnce() -> String) -> Option<Self> {
+        let first = report.violations.first()?;
+        Some(Self {
+            seed: report.seed,
+            replicas: report.n,
+            invariant: first.invariant,
+            text: first.text.clone(),
+            replay: replay(),
+        })
+    }
+}
+
 /// Sums over seeds.
 pub(super) struct Figures {
     start: Instant,
@@ -33,6 +48,10 @@ pub(super) struct Figures {
     /// Seeds that break an invariant.
     pub(super) violations: u64,
     pub(super) failing: Vec<Failure>,
+    /// Known bugs among the seeds; they count as nothing else.
+    pub(super) canaries: u64,
+    /// Those that came through without a failure: what the run says is worth nothing.
+    pub(super) canaries_missed: u64,
     pub(super) counters: BTreeMap<&'static str, u64>,
 }
 
@@ -56,31 +75,48 @@ impl Figures {
             simulated_us: 0,
             violations: 0,
             failing: Vec::new(),
+            canaries: 0,
+            canaries_missed: 0,
             counters: BTreeMap::new(),
         }
     }
 
-    /// Adds a seed. Returns how it failed, if it did.
-    pub(super) fn add(&mut self, report: &Report, replay: impl FnOnce() -> String) -> Option<&Failure> {
+    /// Adds a run. Returns words about it, if it failed. A canary goes the same way as any seed up to the list of
+    /// failures; there it has to arrive.
+    pub(super) fn add(
+        &mut self,
+        canary: Option<Canary>,
+        report: &Report,
+        replay: impl FnOnce() -> String,
+    ) -> Option<String> {
+        let failure = Failure::of(report, replay);
+        if let Some(canary) = canary {
+            self.canaries += 1;
+            if failure.is_some() {
+                return None;
+            }
+            self.canaries_missed += 1;
+            let (switch, seed) = (canary.switch, canary.seed);
+            return Some(format!("a canary is not reported: seed {seed} without {switch}"));
+        }
         self.seeds += 1;
         self.events += report.events;
         self.simulated_us += report.simulated_us;
         for (name, count) in &report.counters {
             *self.counters.entry(name).or_default() += count;
         }
-        let first = report.violations.first()?;
+        let failure = failure?;
         self.violations += 1;
-        if self.failing.len() == LISTED {
-            return None;
+        let words = format!("{report}\n  replay with: {}", failure.replay);
+        if self.failing.len() < LISTED {
+            self.failing.push(failure);
         }
-        self.failing.push(Failure {
-            seed: report.seed,
-            replicas: report.n,
-            invariant: first.invariant,
-            text: first.text.clone(),
-            replay: replay(),
-        });
-        self.failing.last()
+        Some(words)
+    }
+
+    /// Nothing was found, and what was to be found was.
+    pub(super) fn good(&self) -> bool {
+        self.violations == 0 && self.canaries_missed == 0
     }
 
     pub(super) fn wall_s(&self) -> f64 {
@@ -126,5 +162,43 @@ impl Figures {
             self.events_per_s(),
             self.violations
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_sim::{Options, run_seed};
+
+    #[test]
+    fn a_silent_canary_spoils_the_run() {
+        let calm = Options {
+            byzantine: false,
+            chaos: false,
+            n: Some(4),
+            ..Options::default()
+        };
+        let sound = run_seed(1, &calm);
+        assert!(sound.violations.is_empty(), "{sound}");
+        let canary = Canary {
+            switch: "lowest_qc",
+            seed: 1,
+        };
+        let mut figures = Figures::new(1);
+        assert!(figures.add(None, &sound, String::new).is_none() && figures.good());
+        let words = figures.add(Some(canary), &sound, String::new).unwrap();
+        assert!(words.contains("lowest_qc") && !figures.good(), "{words}");
+        assert_eq!((figures.seeds, figures.violations, figures.canaries), (1, 0, 1));
+
+        let mut impatient = Figures::new(1);
+        let stuck = run_seed(
+            1,
+            &Options {
+                max_events: 100,
+                ..calm
+            },
+        );
+        assert!(impatient.add(Some(canary), &stuck, String::new).is_none() && impatient.good());
+        assert!(impatient.add(None, &stuck, String::new).is_some() && !impatient.good());
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use trireme_sim::bank::Canary;
 use trireme_sim::{ENOUGH_SEEDS, Options, Report, run_guarded};
 
 use super::SimulateArgs;
@@ -17,6 +18,12 @@ use crate::say::say;
 
 /// A run with so many violations shows no more by going on; and each panic keeps memory (see `trireme_sim::guarded`).
 const ENOUGH_VIOLATIONS: u64 = 500;
+
+/// One seed in so many gives its place to a canary, in builds that have the switches.
+const CANARY_EVERY: u64 = 500;
+
+/// A run, and the canary in it if it was one.
+type Told = (Option<Canary>, Report);
 
 /// What the threads share.
 struct Shared {
@@ -60,14 +67,15 @@ struct Json<'a> {
     simulated_to_cpu: f64,
     counters: &'a std::collections::BTreeMap<&'static str, u64>,
     never_fired: Vec<&'static str>,
+    canaries: u64,
+    canaries_missed: u64,
     interrupted: bool,
 }
 
 /// Whether no seed breaks anything.
 pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     let json = args.json.as_deref().map(super::create_report).transpose()?;
-    let processors = || std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX));
-    let threads = args.threads.unwrap_or_else(processors);
+    let threads = args.threads();
     let shared = Arc::new(Shared {
         next: AtomicU64::new(args.first),
         end: args.seeds.map_or(u64::MAX, |seeds| args.first.saturating_add(seeds)),
@@ -83,7 +91,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
         let (tell, hear) = mpsc::channel();
         for _ in 0..threads {
             let (tell, shared) = (tell.clone(), &shared);
-            scope.spawn(move || work(shared, &tell, |seed| args.options(seed)));
+            scope.spawn(move || work(args.first, shared, &tell, |seed| args.options(seed)));
         }
         drop(tell);
         collect(args, &shared, &hear, &mut figures);
@@ -93,12 +101,22 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     if let Some(file) = json {
         serde_json::to_writer_pretty(file, &to_json(args, &figures, interrupted)).context("cannot write the report")?;
     }
-    Ok(figures.violations == 0)
+    Ok(figures.good())
 }
 
-fn work(shared: &Shared, tell: &Sender<Report>, options: impl Fn(u64) -> Options) {
+/// The canary that takes the place of a seed.
+fn canary(first: u64, seed: u64) -> Option<Canary> {
+    let place = seed - first;
+    (place % CANARY_EVERY == CANARY_EVERY / 2)
+        .then(|| Canary::turn(place / CANARY_EVERY))
+        .flatten()
+}
+
+fn work(first: u64, shared: &Shared, tell: &Sender<Told>, options: impl Fn(u64) -> Options) {
     while let Some(seed) = shared.take() {
-        if tell.send(run_guarded(seed, &options(seed))).is_err() {
+        let canary = canary(first, seed);
+        let report = canary.map_or_else(|| run_guarded(seed, &options(seed)), Canary::run);
+        if tell.send((canary, report)).is_err() {
             return;
         }
     }
@@ -122,17 +140,18 @@ fn stop_on_signal(shared: Arc<Shared>, interrupted: Arc<AtomicBool>) -> Result<(
 }
 
 /// Adds up what the threads tell, until all of them are done.
-fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Report>, figures: &mut Figures) {
+fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Told>, figures: &mut Figures) {
     let live = std::io::stdout().is_terminal();
     let pause = Duration::from_secs(if live { 1 } else { 10 });
     let mut due = Instant::now() + pause;
     loop {
         match hear.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(report) => {
+            Ok((canary, report)) => {
                 let seed = report.seed;
-                if figures.add(&report, || args.replay_command(seed)).is_some() {
+                let replay = || args.replay_command(seed);
+                if let Some(words) = figures.add(canary, &report, replay) {
                     clear(live);
-                    say!("{report}\n  replay with: {}", args.replay_command(seed));
+                    say!("{words}");
                 }
                 if figures.violations >= ENOUGH_VIOLATIONS {
                     shared.stop.store(true, Ordering::Relaxed);
@@ -190,6 +209,10 @@ fn summary(args: &SimulateArgs, figures: &Figures, interrupted: bool) {
             never.join(", ")
         );
     }
+    if figures.canaries > 0 {
+        let missed = figures.canaries_missed;
+        say!("{} canaries, {missed} of them not reported", figures.canaries);
+    }
     if figures.violations == 0 {
         say!("no violation");
         return;
@@ -203,7 +226,7 @@ fn summary(args: &SimulateArgs, figures: &Figures, interrupted: bool) {
 fn to_json<'a>(args: &SimulateArgs, figures: &'a Figures, interrupted: bool) -> Json<'a> {
     Json {
         schema: "trireme.simulate/1",
-        ok: figures.violations == 0,
+        ok: figures.good(),
         version: env!("CARGO_PKG_VERSION"),
         profile: args.profile.name(),
         replicas: args.replicas.map(|replicas| replicas.to_string()),
@@ -221,6 +244,8 @@ fn to_json<'a>(args: &SimulateArgs, figures: &'a Figures, interrupted: bool) -> 
         simulated_to_cpu: figures.cpu_ratio(),
         counters: &figures.counters,
         never_fired: figures.never_fired(args.profile.sometimes()),
+        canaries: figures.canaries,
+        canaries_missed: figures.canaries_missed,
         interrupted,
     }
 }

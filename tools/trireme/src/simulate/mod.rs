@@ -4,7 +4,9 @@
 //! with a function that takes the arguments and returns an [`ExitCode`]; a table in `tools/trireme/README.md` if it
 //! writes JSON. All modes end with 0 (nothing found), 1 (something found) or 2 (impossible arguments).
 
+mod bank;
 mod figures;
+mod files;
 mod many;
 mod options;
 mod replay;
@@ -25,7 +27,7 @@ use options::{Profile, Replicas};
 #[command(group = clap::ArgGroup::new("mode").required(true).multiple(true))]
 pub(crate) struct SimulateArgs {
     /// Replay this seed with a line for each event
-    #[arg(long, value_name = "S", group = "mode", conflicts_with_all = ["seeds", "minutes", "first", "json"])]
+    #[arg(long, value_name = "S", group = "mode", conflicts_with_all = ["seeds", "first", "json"])]
     seed: Option<u64>,
     /// Run so many seeds and say which of them break an invariant
     #[arg(long, value_name = "N", group = "mode", value_parser = clap::value_parser!(u64).range(1..))]
@@ -48,20 +50,38 @@ pub(crate) struct SimulateArgs {
     /// Seeds that run at the same time [default: all processors]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Switch this clause of the protocol off (a build with the feature `bugs`)
+    #[arg(long, value_name = "NAME", conflicts_with = "scenario")]
+    clause: Option<String>,
     /// Write a report of the run to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
     twins: twins::TwinsArgs,
+    #[command(flatten)]
+    bank: bank::BankArgs,
+    #[command(flatten)]
+    files: files::FileArgs,
 }
+
+/// What has the switches that the release has not.
+const WITH_BUGS: &str = "it needs the switches of the bug bank, which no release has; run\n  \
+    cargo run --release --features bugs --bin trireme -- simulate";
 
 /// Runs `trireme simulate`.
 pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
-    let outcome = match args.seed {
+    if let Err(words) = args.possible() {
+        eprintln!("trireme: {words}");
+        return ExitCode::from(2);
+    }
+    let outcome = match (args.seed, args.files.scenario()) {
         _ if args.twins.chosen() => twins::run(args),
         _ if args.stages => stages::run(args),
-        Some(seed) => replay::run(args, seed),
-        None => many::run(args),
+        _ if args.files.shrinks() => files::make_smaller(args),
+        (_, Some(file)) => files::run(args, file),
+        (Some(seed), None) => replay::run(args, seed),
+        (None, None) if args.bank.chosen() => bank::run(args),
+        (None, None) => many::run(args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use trireme_sim::Options;
+use trireme_sim::bank;
 
 use super::SimulateArgs;
 
@@ -19,6 +20,8 @@ pub(crate) enum Profile {
     Swarm,
     /// No faults, no liars; odd constants
     Calm,
+    /// Most disks destroy what they acknowledged: only what is promised even then is judged
+    Beyond,
 }
 
 impl Profile {
@@ -27,6 +30,7 @@ impl Profile {
         match self {
             Profile::Swarm => "swarm",
             Profile::Calm => "calm",
+            Profile::Beyond => "beyond",
         }
     }
 
@@ -35,6 +39,8 @@ impl Profile {
         match self {
             Profile::Swarm => trireme_sim::SOMETIMES,
             Profile::Calm => trireme_sim::ALWAYS,
+            // A cluster that forgets need not do anything.
+            Profile::Beyond => &[],
         }
     }
 }
@@ -102,15 +108,47 @@ pub(crate) fn minutes(text: &str) -> Result<f64, String> {
 }
 
 impl SimulateArgs {
+    /// What the flags ask for that cannot be done, if anything.
+    pub(super) fn possible(&self) -> Result<(), String> {
+        if self.files.shrinks() && self.seed.is_none() && self.files.scenario().is_none() {
+            return Err("--shrink needs --seed or --scenario".into());
+        }
+        if self.bank.chosen() && !bank::AVAILABLE {
+            return Err(format!("{} --bug-bank", super::WITH_BUGS));
+        }
+        let Some(clause) = &self.clause else { return Ok(()) };
+        if bank::Bug::of(clause).is_none() {
+            let all: Vec<&str> = bank::BUGS.iter().filter_map(bank::Bug::switch).collect();
+            return Err(format!("no clause has the name {clause}; there are {}", all.join(", ")));
+        }
+        if !bank::AVAILABLE {
+            return Err(format!("{} --clause {clause}", super::WITH_BUGS));
+        }
+        Ok(())
+    }
+
+    /// Seeds at the same time.
+    pub(super) fn threads(&self) -> u16 {
+        let processors =
+            || std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX));
+        self.threads.unwrap_or_else(processors)
+    }
+
     /// How to run a seed.
     pub(crate) fn options(&self, seed: u64) -> Options {
-        let chaos = self.profile == Profile::Swarm;
-        Options {
+        let chaos = self.profile != Profile::Calm;
+        let mut options = Options {
             n: self.replicas.map(|replicas| replicas.of_seed(seed)),
             byzantine: chaos,
             chaos,
+            beyond: self.profile == Profile::Beyond,
             ..Options::default()
+        };
+        if let Some(clause) = &self.clause {
+            // `possible` has seen that there is such a switch.
+            options.switch_off(clause);
         }
+        options
     }
 
     /// The command that replays a seed.
@@ -118,6 +156,9 @@ impl SimulateArgs {
         let mut command = format!("trireme simulate --seed {seed}");
         if let Some(replicas) = self.replicas {
             command += &format!(" --replicas {}", replicas.of_seed(seed));
+        }
+        if let Some(clause) = &self.clause {
+            command += &format!(" --clause {clause}");
         }
         if self.profile != Profile::Swarm {
             command += &format!(" --profile {}", self.profile.name());
