@@ -6,13 +6,18 @@ use trireme_crypto::{Digest, Signature};
 
 use crate::api::{Alarm, Effect, Evidence, Outbound, Outbox, Reject, To};
 use crate::fetch::Kind;
-use crate::message::{Message, Qc, QcRef, QcVote, SignedVote};
+use crate::message::{Message, Qc, QcRef, QcVote, SignedVote, Vote};
 use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::types::{MemberId, Slot, View};
 use crate::view_change::Fault;
 use crate::votes::{Mark, Noted};
+
+/// What a vote names.
+fn parts(vote: &Vote) -> impl Iterator<Item = (Slot, Digest)> {
+    [vote.voted, vote.locked].into_iter().flatten()
+}
 
 impl Replica {
     pub(crate) fn on_vote(&mut self, from: MemberId, signed: SignedVote, out: &mut Outbox) {
@@ -24,12 +29,28 @@ impl Replica {
         self.count_vote(from, &signed, out);
     }
 
-    /// What others said, as a third one tells it (R-TELL). The gate checked the signatures.
-    pub(crate) fn on_votes(&mut self, votes: &[(MemberId, SignedVote)], out: &mut Outbox) {
-        for (member, signed) in votes {
-            if *member != self.me && signed.vote.view <= self.safety.view() {
+    /// What others said, as a third one tells it (R-TELL). The gate checked the signatures. It is kept until the blocks
+    /// are here: a faulty member may say something else meanwhile.
+    pub(crate) fn on_votes(&mut self, from: MemberId, votes: Vec<(MemberId, SignedVote)>, out: &mut Outbox) {
+        self.peers[usize::from(from)].told = votes;
+        self.count_told(out);
+    }
+
+    /// Counts all that was told: first all of it, then what it commits.
+    pub(crate) fn count_told(&mut self, out: &mut Outbox) {
+        for peer in 0..self.peers.len() {
+            let mut told = core::mem::take(&mut self.peers[peer].told);
+            let (me, view) = (self.me, self.safety.view());
+            told.retain(|(member, signed)| *member != me && signed.vote.view == view);
+            for (member, signed) in &told {
                 self.count_vote(*member, signed, out);
             }
+            for (slot, digest) in told.iter().flat_map(|(_, signed)| parts(&signed.vote)) {
+                self.evaluate(view, slot, &digest, out);
+            }
+            let committed = self.committed();
+            told.retain(|(_, signed)| parts(&signed.vote).any(|(slot, _)| slot > committed));
+            self.peers[peer].told = told;
         }
     }
 
@@ -38,7 +59,7 @@ impl Replica {
         let vote = &signed.vote;
         let stale = vote.view < self.safety.view() && self.books.get(vote.view).is_none();
         let top = self.committed().max(self.safety.horizon()) + 4 * self.params.window + self.params.w0;
-        let far = [vote.voted, vote.locked].iter().flatten().any(|(slot, _)| *slot > top);
+        let far = parts(vote).any(|(slot, _)| slot > top);
         if stale || far {
             self.want_far(member, signed);
         }
@@ -46,12 +67,12 @@ impl Replica {
         if stale {
             return;
         }
-        match self.books.note(member, signed) {
+        match self.books.note(member, signed, top) {
             Noted::Old => return,
             Noted::Conflict(first) => return self.vote_evidence(member, first, signed, out),
             Noted::New => {}
         }
-        for (slot, digest) in [vote.voted, vote.locked].into_iter().flatten() {
+        for (slot, digest) in parts(vote) {
             self.want_named(slot, &digest);
             self.evaluate(vote.view, slot, &digest, out);
         }

@@ -75,7 +75,8 @@ impl Replica {
             return;
         }
         let Some(book) = self.books.get(view) else { return };
-        let mut votes = book.newest();
+        let tip = self.chain.committed_tip();
+        let mut votes = book.standing((committed, &tip), &self.chain);
         votes.retain(|(member, _)| *member != to);
         // They were counted by the channel they came on; to others their signatures speak.
         let entries: Vec<_> = votes
@@ -247,6 +248,7 @@ impl Replica {
         for (view, slot, digest) in learned {
             self.evaluate(view, slot, &digest, out);
         }
+        self.count_told(out);
         self.resume_commit(out);
         if self.bugs.sync_delivers_too() {
             self.try_execute(out);

@@ -16,8 +16,41 @@ const MAX_BOOKS: usize = 64;
 /// What one member said in one view.
 #[derive(Debug, Default, Clone)]
 struct Ring {
-    voted: BTreeMap<Slot, (Digest, SignedVote)>,
-    locked: BTreeMap<Slot, (Digest, SignedVote)>,
+    voted: BTreeMap<Slot, Said>,
+    locked: BTreeMap<Slot, Said>,
+    /// What was said last of slots far above.
+    far_voted: Option<(Slot, Said)>,
+    far_locked: Option<(Slot, Said)>,
+}
+
+/// A block, and the vote that names it.
+type Said = (Digest, SignedVote);
+
+impl Ring {
+    /// All of a kind, the newest last among those that are not far.
+    fn all(&self, mark: Mark) -> impl DoubleEndedIterator<Item = (&Slot, &Said)> {
+        let (near, far) = match mark {
+            Mark::Voted => (&self.voted, &self.far_voted),
+            Mark::Locked => (&self.locked, &self.far_locked),
+        };
+        near.iter().chain(far.iter().map(|(slot, said)| (slot, said)))
+    }
+
+    fn said(&self, mark: Mark, slot: Slot, digest: &Digest) -> bool {
+        let (near, far) = match mark {
+            Mark::Voted => (&self.voted, &self.far_voted),
+            Mark::Locked => (&self.locked, &self.far_locked),
+        };
+        let far = far.as_ref().filter(|(far, _)| *far == slot).map(|(_, said)| said);
+        near.get(&slot).into_iter().chain(far).any(|(named, _)| named == digest)
+    }
+
+    /// The newest vote for this block or one above it on its branch.
+    fn standing(&self, mark: Mark, tip: (Slot, &Digest), chain: &Chain) -> Option<&SignedVote> {
+        let mut above = self.all(mark).rev().filter(|(slot, _)| **slot >= tip.0);
+        let found = above.find(|(_, (digest, _))| digest == tip.1 || chain.extends(digest, tip.1, tip.0));
+        found.map(|(_, (_, vote))| vote)
+    }
 }
 
 /// One view's votes.
@@ -51,24 +84,32 @@ impl Book {
         }
     }
 
-    /// Notes a vote; `ring` slots are kept for a member, the newest are never dropped.
-    fn note(&mut self, member: MemberId, signed: &SignedVote, ring: usize) -> Noted {
+    /// Notes a vote; `ring` slots are kept for a member, the newest are never dropped. What lies above `top` has a place
+    /// of its own, so that slots which a faulty member invents do not push out what it said of real ones.
+    fn note(&mut self, member: MemberId, signed: &SignedVote, ring: usize, top: Slot) -> Noted {
         let entry = &mut self.members[usize::from(member)];
         let mut noted = Noted::Old;
         if let Some((slot, digest)) = signed.vote.voted {
             match entry.voted.get(&slot) {
                 Some((first, vote)) if *first != digest => return Noted::Conflict(vote.clone()),
                 Some(_) => {}
+                None if slot > top => {
+                    entry.far_voted = Some((slot, (digest, signed.clone())));
+                    noted = Noted::New;
+                }
                 None => {
                     entry.voted.insert(slot, (digest, signed.clone()));
                     noted = Noted::New;
                 }
             }
         }
-        if let Some((slot, digest)) = signed.vote.locked
-            && entry.locked.insert(slot, (digest, signed.clone())).is_none()
-        {
-            noted = Noted::New;
+        if let Some((slot, digest)) = signed.vote.locked {
+            if slot > top {
+                entry.far_locked = Some((slot, (digest, signed.clone())));
+                noted = Noted::New;
+            } else if entry.locked.insert(slot, (digest, signed.clone())).is_none() {
+                noted = Noted::New;
+            }
         }
         while entry.voted.len() > ring {
             entry.voted.pop_first();
@@ -83,35 +124,22 @@ impl Book {
     /// looked for.
     fn mark(&self, member: usize, mark: Mark, tip: (Slot, &Digest), floor: Slot, chain: &Chain) -> Slot {
         let ring = &self.members[member];
-        let said = |slot: Slot| match mark {
-            Mark::Voted => ring.voted.get(&slot).map(|(digest, _)| digest),
-            Mark::Locked => ring.locked.get(&slot).map(|(digest, _)| digest),
-        };
         let (tip_slot, tip_digest) = tip;
-        if said(tip_slot) == Some(tip_digest) {
+        if ring.said(mark, tip_slot, tip_digest) {
             return tip_slot;
         }
-        let above = |(slot, digest): (&Slot, &Digest)| chain.extends(digest, tip_digest, tip_slot) && *slot > tip_slot;
-        let beyond = match mark {
-            Mark::Voted => ring.voted.range(tip_slot + 1..).map(|(s, (d, _))| (s, d)).any(above),
-            Mark::Locked => ring.locked.range(tip_slot + 1..).map(|(s, (d, _))| (s, d)).any(above),
-        };
-        if beyond {
+        if ring.standing(mark, tip, chain).is_some() {
             return tip_slot;
         }
         let mut branch = chain.branch(tip_digest, floor);
         branch
-            .find(|(slot, digest)| said(*slot) == Some(digest))
+            .find(|(slot, digest)| ring.said(mark, *slot, digest))
             .map_or(0, |(slot, _)| slot)
     }
 
     /// The newest slot of which this member said anything, at most `tip_slot`.
     fn bound(&self, member: usize, mark: Mark, tip_slot: Slot) -> Slot {
-        let ring = &self.members[member];
-        let newest = match mark {
-            Mark::Voted => ring.voted.last_key_value().map(|(slot, _)| *slot),
-            Mark::Locked => ring.locked.last_key_value().map(|(slot, _)| *slot),
-        };
+        let newest = self.members[member].all(mark).map(|(slot, _)| *slot).max();
         newest.unwrap_or(0).min(tip_slot)
     }
 
@@ -142,18 +170,13 @@ impl Book {
             .collect()
     }
 
-    /// Each member's newest vote of either part: what shows how far the view has come (R-TELL).
-    pub(crate) fn newest(&self) -> Vec<(MemberId, SignedVote)> {
+    /// For each member a vote of either part that stands on this block: what shows that it is committed (R-TELL).
+    pub(crate) fn standing(&self, tip: (Slot, &Digest), chain: &Chain) -> Vec<(MemberId, SignedVote)> {
         let mut votes = Vec::new();
         for (member, ring) in (0..).zip(&self.members) {
-            let voted = ring.voted.last_key_value().map(|(_, (_, vote))| vote);
-            let locked = ring.locked.last_key_value().map(|(_, (_, vote))| vote);
+            let [voted, locked] = [Mark::Voted, Mark::Locked].map(|mark| ring.standing(mark, tip, chain));
             votes.extend(voted.map(|vote| (member, vote.clone())));
-            votes.extend(
-                locked
-                    .filter(|vote| voted != Some(vote))
-                    .map(|vote| (member, vote.clone())),
-            );
+            votes.extend(locked.filter(|vote| voted != Some(vote)).map(|vote| (member, vote.clone())));
         }
         votes
     }
@@ -168,8 +191,7 @@ impl Book {
 
     fn named_by(&self, slot: Slot, digest: &Digest, set: &mut MemberSet) {
         for (member, ring) in (0..).zip(&self.members) {
-            let voted = ring.voted.get(&slot).is_some_and(|(d, _)| d == digest);
-            if voted || ring.locked.get(&slot).is_some_and(|(d, _)| d == digest) {
+            if ring.said(Mark::Voted, slot, digest) || ring.said(Mark::Locked, slot, digest) {
                 set.insert(member);
             }
         }
@@ -195,8 +217,8 @@ impl Book {
     pub(crate) fn named(&self) -> Vec<(Slot, Digest)> {
         let mut all = Vec::new();
         for ring in &self.members {
-            all.extend(ring.voted.iter().map(|(s, (d, _))| (*s, *d)));
-            all.extend(ring.locked.iter().map(|(s, (d, _))| (*s, *d)));
+            let both = [Mark::Voted, Mark::Locked].into_iter().flat_map(|mark| ring.all(mark));
+            all.extend(both.map(|(s, (d, _))| (*s, *d)));
         }
         all.sort_unstable();
         all.dedup();
@@ -247,12 +269,13 @@ impl Books {
         }
     }
 
-    pub(crate) fn note(&mut self, member: MemberId, signed: &SignedVote) -> Noted {
+    /// `top`: slots above are far.
+    pub(crate) fn note(&mut self, member: MemberId, signed: &SignedVote, top: Slot) -> Noted {
         let n = self.n;
         self.books
             .entry(signed.vote.view)
             .or_insert_with(|| Book::new(n))
-            .note(member, signed, self.ring)
+            .note(member, signed, self.ring, top)
     }
 
     pub(crate) fn get(&self, view: View) -> Option<&Book> {

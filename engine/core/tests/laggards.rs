@@ -127,3 +127,39 @@ fn a_batch_that_left_into_the_void_is_sent_on_connect() {
     r1.hear(2, Message::Lanes(vec![mark; 4])).unwrap();
     assert_eq!(batches(&r1, To::One(2)), 2, "both are sent again");
 }
+
+/// A lag far beyond what is kept, and a liar who says something else once its lock has been told: what was told counts
+/// when the blocks are here.
+#[test]
+fn what_was_told_counts_when_the_blocks_are_here() {
+    let lab = Lab::new(4, 1);
+    let mut blocks = vec![lab.block(0, (0, genesis()), 1, Justify::None)];
+    for salt in 2..=300 {
+        let (digest, below) = blocks.last().unwrap();
+        blocks.push(lab.block(0, (below.block.slot, *digest), salt, Justify::None));
+    }
+    let at = (300, blocks[299].0);
+    let mut r3 = lab.replica(3, &without(""));
+    for member in [0, 2] {
+        r3.hear(member, Message::Suspect { view: 0, standing: true }).unwrap();
+    }
+    (0..3).for_each(|member| r3.step(Input::Connected(member)));
+    r3.hear(1, Message::Votes(locks(&lab, at))).unwrap();
+    let invented = (9_000, blocks[3].0);
+    r3.hear_vote(0, lab.vote(0, 0, Some(invented), Some(invented)));
+    let mut answered = 0;
+    while answered < r3.sent.len() {
+        let Outbound { to, message } = r3.sent[answered].clone();
+        answered += 1;
+        if let (To::One(peer), Message::FetchBlocks { digest, floor, .. }) = (to, message) {
+            let upto = blocks.iter().position(|(d, _)| *d == digest);
+            let answer = upto.map_or(Vec::new(), |upto| {
+                let wanted = blocks[..=upto].iter().rev().filter(|(_, b)| b.block.slot > floor);
+                wanted.take(64).map(|(_, block)| block.clone()).collect()
+            });
+            r3.hear(peer, Message::Blocks { digest, blocks: answer }).unwrap();
+        }
+        r3.wait(100_000);
+    }
+    assert_eq!(r3.replica.committed(), 300);
+}
