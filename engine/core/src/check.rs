@@ -10,8 +10,8 @@ use trireme_crypto::{Digest, Domain, Signature, context, hash};
 use crate::api::Reject;
 use crate::bugs::Bugs;
 use crate::message::{
-    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, SignedVote,
-    StateCertificate, Tc, Timeout, Vote,
+    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout,
+    StateCertificate, Tc, Timeout,
 };
 use crate::quorum::{MemberSet, Quorums};
 use crate::types::{Keys, MemberId, Params, View};
@@ -337,22 +337,6 @@ impl CheckContext {
         Ok(())
     }
 
-    fn shape_votes(&self, votes: &[(MemberId, SignedVote)], gather: &mut Gather) -> Result<(), Reject> {
-        for (member, signed) in votes {
-            self.member(*member)?;
-            shape_vote(&signed.vote)?;
-            gather
-                .entries
-                .push((*member, signed.vote.statement(&gather.domain), signed.signature));
-        }
-        let descends = votes.windows(2).any(|pair| pair[0].0 > pair[1].0);
-        let third = votes.windows(3).any(|three| three[0].0 == three[2].0);
-        if votes.is_empty() || descends || third {
-            return Err(Reject::Members);
-        }
-        Ok(())
-    }
-
     /// Votes that make up a certificate are distinct members of this set.
     pub fn members_of(&self, qc: &Qc) -> MemberSet {
         let mut set = MemberSet::default();
@@ -361,14 +345,6 @@ impl CheckContext {
         }
         set
     }
-}
-
-/// A vote says something.
-fn shape_vote(vote: &Vote) -> Result<(), Reject> {
-    if vote.voted.is_none() && vote.locked.is_none() {
-        return Err(Reject::Malformed);
-    }
-    Ok(())
 }
 
 /// Judges an envelope that came on `from`'s channel.
@@ -389,8 +365,16 @@ pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Resu
         }
         Message::Certificate(ac) => context.shape_ac(ac, &mut gather)?,
         Message::Block(signed) => digests.push(context.shape_block(signed, &mut gather)?),
-        Message::Vote(signed) => shape_vote(&signed.vote)?,
-        Message::Votes(votes) => context.shape_votes(votes, &mut gather)?,
+        Message::Vote(signed) => {
+            if signed.vote.voted.is_none() && signed.vote.locked.is_none() {
+                return Err(Reject::Malformed);
+            }
+        }
+        Message::Committed { slot, .. } => {
+            if *slot == 0 {
+                return Err(Reject::Inconsistent);
+            }
+        }
         Message::Timeout(signed) => context.shape_signed_timeout(from, signed, &mut gather)?,
         Message::Entry(tc) => context.shape_tc(tc, &mut gather)?,
         Message::HighQc(qc) => context.shape_qc(qc, &mut gather)?,

@@ -29,28 +29,39 @@ impl Replica {
         self.count_vote(from, &signed, out);
     }
 
-    /// What others said, as a third one tells it (R-TELL). The gate checked the signatures. It is kept until the blocks
-    /// are here: a faulty member may say something else meanwhile.
-    pub(crate) fn on_votes(&mut self, from: MemberId, votes: Vec<(MemberId, SignedVote)>, out: &mut Outbox) {
-        self.peers[usize::from(from)].told = votes;
-        self.count_told(out);
+    /// A member says what it committed. f+1 that say the same hold a correct one: the block is committed, although the
+    /// votes for it never came here.
+    pub(crate) fn on_committed(&mut self, from: MemberId, slot: Slot, digest: Digest, out: &mut Outbox) {
+        self.peers[usize::from(from)].claimed = Some((slot, digest));
+        self.count_claims(out);
     }
 
-    /// Counts all that was told: first all of it, then what it commits.
-    pub(crate) fn count_told(&mut self, out: &mut Outbox) {
-        for peer in 0..self.peers.len() {
-            let mut told = core::mem::take(&mut self.peers[peer].told);
-            let (me, view) = (self.me, self.safety.view());
-            told.retain(|(member, signed)| *member != me && signed.vote.view == view);
-            for (member, signed) in &told {
-                self.count_vote(*member, signed, out);
+    /// Whoever committed a block committed its ancestors; blocks that are not here are asked for.
+    pub(crate) fn count_claims(&mut self, out: &mut Outbox) {
+        let committed = self.committed();
+        let members = (0..).zip(&self.peers);
+        let claims: Vec<(MemberId, (Slot, Digest))> = members
+            .filter_map(|(member, peer)| Some((member, peer.claimed.filter(|(slot, _)| *slot > committed)?)))
+            .collect();
+        let needed = self.quorums.one_honest();
+        if claims.len() < needed {
+            return;
+        }
+        let backed = |(slot, digest): &(Slot, Digest)| {
+            let agrees = |(_, (above, tip)): &&(MemberId, (Slot, Digest))| {
+                (above, tip) == (slot, digest) || above > slot && self.chain.extends(tip, digest, *slot)
+            };
+            claims.iter().filter(agrees).count() >= needed
+        };
+        let newest = claims.iter().map(|(_, claim)| *claim).filter(backed).max_by_key(|claim| claim.0);
+        if let Some((slot, digest)) = newest {
+            return self.commit_to(slot, digest, false, out);
+        }
+        for (member, (slot, digest)) in claims {
+            if self.chain.get(&digest).is_none() {
+                let kind = Kind::Block { slot, floor: committed };
+                self.fetch.want_hearsay(digest, kind, MemberSet::of(member), self.now.tick);
             }
-            for (slot, digest) in told.iter().flat_map(|(_, signed)| parts(&signed.vote)) {
-                self.evaluate(view, slot, &digest, out);
-            }
-            let committed = self.committed();
-            told.retain(|(_, signed)| parts(&signed.vote).any(|(slot, _)| slot > committed));
-            self.peers[peer].told = told;
         }
     }
 
@@ -90,7 +101,7 @@ impl Replica {
             && slot > self.committed()
         {
             let due = self.now.tick.plus(self.fetch_wait_us());
-            self.fetch.want(
+            self.fetch.want_hearsay(
                 digest,
                 Kind::Block {
                     slot,

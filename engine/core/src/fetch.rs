@@ -12,7 +12,8 @@ use crate::types::{Height, MemberId, Slot, Tick};
 /// Digests wanted at once; what is found missing beyond that is found again later.
 const MAX_WANTS: usize = 256;
 const MAX_WAIT_US: u64 = 2_000_000;
-/// Digests wanted at once in one lane that only its owner's word names: a faulty owner invents as many as it likes.
+/// Digests wanted at once that one member's word alone names, batches of its lane or blocks of its votes: a faulty one
+/// invents as many as it likes.
 const MAX_HEARSAY: usize = 8;
 /// Rotations through all members after which such a digest is given up. If it matters, a block or a certificate names it.
 const HEARSAY_ROTATIONS: u32 = 2;
@@ -42,7 +43,7 @@ struct Want {
     asked: Option<MemberId>,
     due: Tick,
     rotations: u32,
-    /// A block, a certificate or a commit names it; else only a batch that stands on it, or it itself, came.
+    /// A block, a certificate, a commit or f+1 votes name it; else only one member's word.
     needed: bool,
     /// It was due at least once.
     tried: bool,
@@ -64,12 +65,18 @@ impl Fetcher {
         self.add(digest, kind, candidates, due, true);
     }
 
-    /// Asks at once for a batch that nothing but its owner's word names.
-    pub(crate) fn want_hearsay(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, now: Tick) {
-        let Kind::Batch { lane, .. } = kind else { return };
-        let same = |w: &&Want| !w.needed && matches!(w.kind, Kind::Batch { lane: l, .. } if l == lane);
+    /// Asks for a batch that nothing but its owner's word names, or for a block that one member's vote names.
+    pub(crate) fn want_hearsay(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
+        let same = |want: &&Want| {
+            !want.needed
+                && match (&want.kind, &kind) {
+                    (Kind::Batch { lane, .. }, Kind::Batch { lane: other, .. }) => lane == other,
+                    (Kind::Block { .. }, Kind::Block { .. }) => candidates.iter().any(|m| want.candidates.contains(m)),
+                    _ => false,
+                }
+        };
         if self.wants.contains_key(&digest) || self.wants.values().filter(same).count() < MAX_HEARSAY {
-            self.add(digest, kind, candidates, now, false);
+            self.add(digest, kind, candidates, due, false);
         }
     }
 

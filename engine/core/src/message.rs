@@ -415,9 +415,13 @@ pub enum Message {
     Block(Box<SignedBlock>),
     /// Acceptance and lock.
     Vote(SignedVote),
-    /// Votes of any members of the sender's view, each with its signature: at most two of a member, members ascending.
-    /// They count as if heard from their signers (R-TELL).
-    Votes(Vec<(MemberId, SignedVote)>),
+    /// The newest slot that the sender committed, and its block: unsigned, believed from f+1 channels (R-TELL).
+    Committed {
+        /// The slot.
+        slot: Slot,
+        /// Its block.
+        digest: Digest,
+    },
     /// Unsigned, revocable suspicion of a view (R-SUSPECT).
     Suspect {
         /// The suspected view.

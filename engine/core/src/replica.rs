@@ -41,10 +41,10 @@ pub(crate) struct Peer {
     pub(crate) rtt_us: u64,
     /// The view of ours for which it was sent what R-ENTER lists.
     pub(crate) caught_up: Option<View>,
-    /// The slot up to which it was told the votes that committed here (R-TELL).
+    /// The slot up to which it was told what is committed here (R-TELL).
     pub(crate) told_commits: Slot,
-    /// Votes that it told and that may commit something here yet.
-    pub(crate) told: Vec<(MemberId, SignedVote)>,
+    /// What it says it committed.
+    pub(crate) claimed: Option<(Slot, Digest)>,
 }
 
 /// Numbers for status and metrics.
@@ -239,7 +239,7 @@ impl Replica {
             Message::Certificate(ac) => self.on_certificate(&ac, out),
             Message::Block(signed) => self.on_block(from, digests[0], *signed, out),
             Message::Vote(signed) => self.on_vote(from, signed, out),
-            Message::Votes(votes) => self.on_votes(from, votes, out),
+            Message::Committed { slot, digest } => self.on_committed(from, slot, digest, out),
             Message::Suspect { view, standing } => self.on_suspect(from, view, standing, out),
             Message::Timeout(signed) => self.on_timeout(*signed, out),
             Message::Entry(tc) => self.enter(*tc, out),

@@ -68,28 +68,13 @@ impl Replica {
     }
 
     /// R-TELL: a peer that has left the view does not vote in it, and may hear less than a quorum of those who do when
-    /// liars keep their votes from it. For each slot once, it is told the votes that committed here.
+    /// liars keep their votes from it. It is told of each commit once.
     pub(crate) fn tell_commits(&mut self, to: MemberId, view: View, out: &mut Outbox) {
-        let committed = self.committed();
-        if view != self.safety.view() || self.peers[usize::from(to)].told_commits >= committed {
-            return;
-        }
-        let Some(book) = self.books.get(view) else { return };
-        let tip = self.chain.committed_tip();
-        let mut votes = book.standing((committed, &tip), &self.chain);
-        votes.retain(|(member, _)| *member != to);
-        // They were counted by the channel they came on; to others their signatures speak.
-        let entries: Vec<_> = votes
-            .iter()
-            .map(|(member, signed)| (*member, signed.vote.statement(&self.domain), signed.signature))
-            .collect();
-        self.counters.signatures_verified += entries.len() as u64;
-        let bad = self.keys.invalid(&entries);
-        let mut index = 0..;
-        votes.retain(|_| index.next().is_some_and(|i| !bad.contains(&i)));
-        if !votes.is_empty() {
-            self.peers[usize::from(to)].told_commits = committed;
-            self.send(To::One(to), Message::Votes(votes), out);
+        let (slot, digest) = (self.committed(), self.chain.committed_tip());
+        let peer = &mut self.peers[usize::from(to)];
+        if view == self.safety.view() && peer.told_commits < slot {
+            peer.told_commits = slot;
+            self.send(To::One(to), Message::Committed { slot, digest }, out);
         }
     }
 
@@ -248,7 +233,7 @@ impl Replica {
         for (view, slot, digest) in learned {
             self.evaluate(view, slot, &digest, out);
         }
-        self.count_told(out);
+        self.count_claims(out);
         self.resume_commit(out);
         if self.bugs.sync_delivers_too() {
             self.try_execute(out);

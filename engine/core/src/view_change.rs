@@ -287,6 +287,7 @@ impl Replica {
             if from == self.leader() && view == self.safety.view() {
                 self.change.leader_gone = Some(view);
             }
+            self.tell_commits(from, view, out);
         } else if *known == Some(view) {
             *known = None;
         }

@@ -45,11 +45,10 @@ impl Ring {
         near.get(&slot).into_iter().chain(far).any(|(named, _)| named == digest)
     }
 
-    /// The newest vote for this block or one above it on its branch.
-    fn standing(&self, mark: Mark, tip: (Slot, &Digest), chain: &Chain) -> Option<&SignedVote> {
-        let mut above = self.all(mark).rev().filter(|(slot, _)| **slot >= tip.0);
-        let found = above.find(|(_, (digest, _))| digest == tip.1 || chain.extends(digest, tip.1, tip.0));
-        found.map(|(_, (_, vote))| vote)
+    /// Whether a vote names a block above this one on its branch.
+    fn stands_above(&self, mark: Mark, tip: (Slot, &Digest), chain: &Chain) -> bool {
+        let mut above = self.all(mark).rev().filter(|(slot, _)| **slot > tip.0);
+        above.any(|(_, (digest, _))| chain.extends(digest, tip.1, tip.0))
     }
 }
 
@@ -128,7 +127,7 @@ impl Book {
         if ring.said(mark, tip_slot, tip_digest) {
             return tip_slot;
         }
-        if ring.standing(mark, tip, chain).is_some() {
+        if ring.stands_above(mark, tip, chain) {
             return tip_slot;
         }
         let mut branch = chain.branch(tip_digest, floor);
@@ -168,17 +167,6 @@ impl Book {
                     .map(|(_, v)| (m, v.clone()))
             })
             .collect()
-    }
-
-    /// For each member a vote of either part that stands on this block: what shows that it is committed (R-TELL).
-    pub(crate) fn standing(&self, tip: (Slot, &Digest), chain: &Chain) -> Vec<(MemberId, SignedVote)> {
-        let mut votes = Vec::new();
-        for (member, ring) in (0..).zip(&self.members) {
-            let [voted, locked] = [Mark::Voted, Mark::Locked].map(|mark| ring.standing(mark, tip, chain));
-            votes.extend(voted.map(|vote| (member, vote.clone())));
-            votes.extend(locked.filter(|vote| voted != Some(vote)).map(|vote| (member, vote.clone())));
-        }
-        votes
     }
 
     /// How many voted for exactly this block.

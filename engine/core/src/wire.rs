@@ -44,7 +44,7 @@ enum Small {
     Blocks(Digest, Vec<SignedBlock>),
     FetchBatches(MemberId, Height, Digest, Height),
     NotHeld(Digest),
-    Votes(Vec<(MemberId, SignedVote)>),
+    Committed(Slot, Digest),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
@@ -165,7 +165,7 @@ impl Small {
                 floor,
             } => Self::FetchBatches(lane, height, digest, floor),
             Message::NotHeld { digest } => Self::NotHeld(digest),
-            Message::Votes(x) => Self::Votes(x),
+            Message::Committed { slot, digest } => Self::Committed(slot, digest),
         }
     }
 
@@ -191,7 +191,7 @@ impl Small {
                 floor,
             },
             Self::NotHeld(digest) => Message::NotHeld { digest },
-            Self::Votes(x) => Message::Votes(x),
+            Self::Committed(slot, digest) => Message::Committed { slot, digest },
         }
     }
 }

@@ -211,7 +211,7 @@ const KINDS: [&str; 17] = [
     "blocks",
     "fetch_batches",
     "not_held",
-    "votes",
+    "committed",
 ];
 
 fn kind(message: &Message) -> usize {
@@ -232,7 +232,7 @@ fn kind(message: &Message) -> usize {
         Message::Blocks { .. } => 13,
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
-        Message::Votes(_) => 16,
+        Message::Committed { .. } => 16,
     }
 }
 

@@ -27,6 +27,8 @@ const FAR: u64 = 3;
 const VISITS: u32 = 4;
 /// And not before this time has passed, in simulated microseconds: what waits for room tries again meanwhile.
 const STANDING_US: u64 = 3_000_000;
+/// Nor before so many of the longest view timer, which may have doubled often while the network was broken.
+const STANDING_TIMERS: u64 = 4;
 
 /// A state that was seen.
 struct Visit {
@@ -96,6 +98,9 @@ impl World<'_> {
         let (state, done) = (self.rest_state(top), self.done_so_far());
         let armed: Vec<bool> = self.armed();
         let time_us = self.time;
+        let timers = self.healthy_hosts().filter_map(|host| self.hosts[host].replica.as_ref());
+        let longest = timers.map(|replica| replica.status().view_timer_us).max().unwrap_or(0);
+        let standing_us = STANDING_US.max(longest.saturating_mul(STANDING_TIMERS));
         let visit = self.lasso.seen.entry(state).or_insert_with(|| Visit {
             first_us: time_us,
             last_us: time_us,
@@ -113,7 +118,7 @@ impl World<'_> {
         }
         let (period_us, views) = (time_us - visit.last_us, top - visit.view);
         (visit.times, visit.last_us, visit.view, visit.done) = (visit.times + 1, time_us, top, done);
-        let stands = visit.times >= VISITS && time_us >= visit.first_us + STANDING_US;
+        let stands = visit.times >= VISITS && time_us >= visit.first_us + standing_us;
         (views > 0 || stands).then_some(Circle {
             since_us: visit.first_us,
             period_us,

@@ -176,7 +176,7 @@ impl World<'_> {
             Message::Certificate(_) => "availability certificate sent",
             Message::Suspect { .. } => "suspicion",
             Message::NotHeld { .. } => "fetch not answered",
-            Message::Votes(_) => "a laggard is told who voted",
+            Message::Committed { .. } => "a laggard is told what is committed",
             Message::Block(block) if block.block.cut.iter().any(|entry| entry.certificate.is_some()) => {
                 "block with a certified tip"
             }

@@ -9,7 +9,7 @@ pub const SOMETIMES: &[&str] = &[
     "a correct leader is too slow",
     "a correct member is deaf or mute for good",
     "a correct member is down for good",
-    "a laggard is told who voted",
+    "a laggard is told what is committed",
     "a faulty lane owner equivocates",
     "a faulty leader equivocates",
     "a faulty member falls silent",

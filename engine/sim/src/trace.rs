@@ -184,7 +184,7 @@ pub(crate) fn message(message: &Message) -> String {
             )
         }
         Message::Vote(signed) => vote(&signed.vote),
-        Message::Votes(votes) => format!("{} votes of others", votes.len()),
+        Message::Committed { slot, digest } => format!("committed s{slot} {}", digest.short()),
         Message::Suspect { view, standing } => format!("suspect v{view} {standing}"),
         Message::Timeout(signed) => {
             let timeout = &signed.timeout;

@@ -196,19 +196,6 @@ impl Oracle {
             let (v, verdict) = (&vote.vote, &mut self.verdict);
             self.chain.supported(scene, verdict, v.view, v.voted, v.locked);
         }
-        if let Message::Votes(votes) = message {
-            // Those of correct members were noted when they left; a faulty one's may never have left otherwise.
-            // A spoilt frame may name a member that does not exist.
-            let faulty = |member: &MemberId| self.correct.get(usize::from(*member)) == Some(&false);
-            for (member, vote) in votes.iter().filter(|(member, _)| faulty(member)) {
-                let (v, verdict, time_us) = (&vote.vote, &mut self.verdict, scene.time_us);
-                let scene = Scene {
-                    time_us,
-                    member: *member,
-                };
-                self.chain.supported(scene, verdict, v.view, v.voted, v.locked);
-            }
-        }
     }
 
     /// A correct replica's record is durable; `facts` are those of the log before it.
