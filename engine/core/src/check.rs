@@ -10,8 +10,8 @@ use trireme_crypto::{Digest, Domain, Signature, context, hash};
 use crate::api::Reject;
 use crate::bugs::Bugs;
 use crate::message::{
-    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout,
-    StateCertificate, Tc, Timeout,
+    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, StateCertificate, Tc,
+    Timeout,
 };
 use crate::quorum::{MemberSet, Quorums};
 use crate::types::{Keys, MemberId, Params, View};

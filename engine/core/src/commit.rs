@@ -53,14 +53,19 @@ impl Replica {
             };
             claims.iter().filter(agrees).count() >= needed
         };
-        let newest = claims.iter().map(|(_, claim)| *claim).filter(backed).max_by_key(|claim| claim.0);
+        let newest = claims
+            .iter()
+            .map(|(_, claim)| *claim)
+            .filter(backed)
+            .max_by_key(|claim| claim.0);
         if let Some((slot, digest)) = newest {
             return self.commit_to(slot, digest, false, out);
         }
         for (member, (slot, digest)) in claims {
             if self.chain.get(&digest).is_none() {
                 let kind = Kind::Block { slot, floor: committed };
-                self.fetch.want_hearsay(digest, kind, MemberSet::of(member), self.now.tick);
+                self.fetch
+                    .want_hearsay(digest, kind, MemberSet::of(member), self.now.tick);
             }
         }
     }

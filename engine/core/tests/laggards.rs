@@ -24,7 +24,14 @@ fn parked(lab: &Lab) -> (Actor, At) {
     let mut r3 = lab.replica(3, &without(""));
     r3.hear_block(&block);
     for member in [0, 2] {
-        r3.hear(member, Message::Suspect { view: 0, standing: true }).unwrap();
+        r3.hear(
+            member,
+            Message::Suspect {
+                view: 0,
+                standing: true,
+            },
+        )
+        .unwrap();
     }
     assert!(r3.timeout_of(0).is_some(), "it left");
     for member in [1, 2] {

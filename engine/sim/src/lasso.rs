@@ -98,7 +98,9 @@ impl World<'_> {
         let (state, done) = (self.rest_state(top), self.done_so_far());
         let armed: Vec<bool> = self.armed();
         let time_us = self.time;
-        let timers = self.healthy_hosts().filter_map(|host| self.hosts[host].replica.as_ref());
+        let timers = self
+            .healthy_hosts()
+            .filter_map(|host| self.hosts[host].replica.as_ref());
         let longest = timers.map(|replica| replica.status().view_timer_us).max().unwrap_or(0);
         let standing_us = STANDING_US.max(longest.saturating_mul(STANDING_TIMERS));
         let visit = self.lasso.seen.entry(state).or_insert_with(|| Visit {
