@@ -50,7 +50,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     }
     if let Some(file) = json {
         let report = json!({
-            "schema": "trireme-simulate-stages/1",
+            "schema": "trireme.simulate-stages/1",
             "ok": sums.failing.is_empty(),
             "first": args.first,
             "seeds": seeds,
