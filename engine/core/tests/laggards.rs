@@ -6,7 +6,7 @@ use lab::{Actor, Disk, Lab, genesis, without};
 use trireme_core::api::{Input, Outbound, Reject};
 use trireme_core::message::{Entry, Justify, LaneMark, Message};
 use trireme_core::{Slot, To};
-use trireme_crypto::Digest;
+use trireme_crypto::{Digest, context, hash};
 
 type At = (Slot, Digest);
 
@@ -135,4 +135,35 @@ fn claims_of_several_slots_commit_the_lowest_that_f_plus_one_stand_on() {
         r3.wait(100_000);
     }
     assert_eq!(r3.replica.committed(), 290);
+}
+
+/// One member's word about blocks that nobody has costs a bounded number of requests, and keeps out none that matters.
+#[test]
+fn invented_locks_do_not_fill_the_table_of_what_is_missing() {
+    let lab = Lab::new(4, 1);
+    let mut r3 = lab.replica(3, &without(""));
+    (0..3).for_each(|member| r3.step(Input::Connected(member)));
+    for slot in 5_000..5_600 {
+        let invented = hash(context::SEED, &u64::to_le_bytes(slot));
+        r3.hear_vote(0, lab.vote(0, 0, None, Some((slot, invented))));
+    }
+    r3.wait(1_000_000);
+    let asked_for = |r3: &Actor, wanted: Option<Digest>| {
+        let messages = r3.sent.iter().map(|outbound| &outbound.message);
+        messages
+            .filter(|m| matches!(m, Message::FetchBlocks { digest, .. } if wanted.is_none_or(|w| w == *digest)))
+            .count()
+    };
+    let invented = asked_for(&r3, None);
+    assert!(
+        (1..100).contains(&invented),
+        "{invented} requests for what one member made up"
+    );
+    // The rest has gone on to a block that this replica never saw.
+    let (digest, _) = lab.block(0, (0, genesis()), 1, Justify::None);
+    for member in [1, 2] {
+        r3.hear_vote(member, lab.vote(member, 0, Some((1, digest)), None));
+    }
+    r3.wait(1_000_000);
+    assert!(asked_for(&r3, Some(digest)) > 0, "the block that matters is asked for");
 }

@@ -6,7 +6,7 @@ use trireme_core::MemberId;
 use trireme_core::types::Keys;
 use trireme_crypto::Digest;
 
-use crate::byzantine::Liar;
+use crate::byzantine::{Coalition, Liar, Rogue, coalition};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::host::{Host, Parts};
@@ -27,6 +27,7 @@ pub(crate) fn build_hosts(
     let twins = |m: &usize| matches!(plan.roles[*m], Role::Byzantine { twin: true, .. });
     members.extend((0..plan.roles.len()).filter(twins));
     let count = members.len();
+    let together = coalition(prng.clone().next());
     let build = |(host, member): (usize, usize)| {
         let keys = ring.member(MemberId::try_from(member).expect("few members"));
         let keys = match &plan.roles[member] {
@@ -37,13 +38,16 @@ pub(crate) fn build_hosts(
         };
         let liar = match &plan.roles[member] {
             Role::Correct => None,
-            Role::Byzantine { habits, .. } => Some(Liar::new(
-                keys.clone(),
-                plan.params.clone(),
-                genesis,
-                habits.clone(),
-                prng,
-            )),
+            Role::Byzantine { habits, .. } => {
+                let alone = coalition(prng.clone().next());
+                let with = if plan.collude {
+                    Coalition::clone(&together)
+                } else {
+                    alone
+                };
+                let (params, habits) = (plan.params.clone(), habits.clone());
+                Some(Liar::new(keys.clone(), params, genesis, habits, &with, prng))
+            }
         };
         Host::new(Parts {
             hosts: count,
@@ -62,6 +66,23 @@ pub(crate) fn build_hosts(
         })
     };
     members.into_iter().enumerate().map(build).collect()
+}
+
+/// The faulty clients; their identities are added to the ring.
+pub(crate) fn build_rogues(plan: &Plan, ring: &mut Arc<Ring>, prng: &mut Prng) -> Vec<Rogue> {
+    let mut first = plan.load.clients;
+    let most = usize::try_from(plan.params.max_batch_bytes / 2)
+        .expect("small")
+        .min(600);
+    let mut rogues = Vec::new();
+    for rogue in &plan.rogues {
+        let identities = (first..first + rogue.identities).collect();
+        first += rogue.identities;
+        let window = u64::from(plan.params.session_window);
+        rogues.push(Rogue::new(rogue.pranks.clone(), identities, window, most, prng.fork()));
+    }
+    ring.add_clients(prng, first - plan.load.clients);
+    rogues
 }
 
 /// What is left of the weather once the network has healed.

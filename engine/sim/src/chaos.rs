@@ -226,6 +226,7 @@ impl World<'_> {
             .is_some_and(|liar| liar.is(Habit::Amnesia))
         {
             self.oracle.verdict.count("amnesia");
+            self.hosts[host].liar.as_mut().expect("just seen").fire(Habit::Amnesia);
             self.hosts[host].disk.lose_tail(&mut self.prng);
         }
         self.hosts[host].go_down();
@@ -265,6 +266,9 @@ impl World<'_> {
     /// A faulty member says nothing any more.
     pub(crate) fn silence(&mut self, host: HostId) {
         self.oracle.verdict.count("a faulty member falls silent");
+        if let Some(liar) = self.hosts[host].liar.as_mut().filter(|liar| liar.is(Habit::Silent)) {
+            liar.fire(Habit::Silent);
+        }
         for peer in 0..self.hosts.len() {
             if peer != host && self.prng.percent(70) {
                 self.break_link(host, peer);
@@ -304,7 +308,8 @@ impl World<'_> {
     pub(crate) fn heal(&mut self) {
         self.line(|| "-- the network heals".into());
         self.healed_at = Some(self.time);
-        let lossy = self.network.weather.loss_ppm > 0 || self.network.weather.reorder;
+        let scoped = !std::mem::take(&mut self.plan.scopes).is_empty();
+        let lossy = scoped || self.network.weather.loss_ppm > 0 || self.network.weather.reorder;
         self.network.weather = calm(&self.network.weather);
         for host in 0..self.hosts.len() {
             self.hosts[host].frozen_until = 0;

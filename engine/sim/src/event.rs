@@ -8,6 +8,7 @@ use trireme_core::api::{JobId, Stored};
 use trireme_core::reply::ReplySet;
 use trireme_crypto::Digest;
 
+use crate::byzantine::Said;
 use crate::network::{Frame, HostId, LinkId};
 use crate::plan::Fault;
 
@@ -97,6 +98,22 @@ pub(crate) enum Event {
         from: MemberId,
         set: Rc<ReplySet>,
     },
+    /// A faulty member says something that it kept back.
+    Late {
+        host: HostId,
+        life: u32,
+        peer: HostId,
+        said: Box<Said>,
+    },
+    /// A faulty client does something.
+    Prank {
+        rogue: usize,
+    },
+    /// A bundle of a faulty client reaches a replica's ingress.
+    RogueBundle {
+        host: HostId,
+        bytes: Bytes,
+    },
     /// Looks whether all is done.
     Look,
 }
@@ -135,8 +152,9 @@ impl Event {
             | Self::Idle { host, life }
             | Self::Verified { host, life, .. }
             | Self::Worked { host, life }
+            | Self::Late { host, life, .. }
             | Self::Serve { host, life, .. } => Some((*host, Some(*life))),
-            Self::Down { host, .. } => Some((*host, None)),
+            Self::Down { host, .. } | Self::RogueBundle { host, .. } => Some((*host, None)),
             Self::Bundle { host, again: false, .. } => Some((*host, None)),
             _ => None,
         }

@@ -54,6 +54,20 @@ impl Ring {
         })
     }
 
+    /// Adds identities behind those of the clients.
+    pub(crate) fn add_clients(self: &mut Arc<Self>, prng: &mut Prng, count: usize) {
+        let ring = Arc::get_mut(self).expect("nobody holds the ring yet");
+        let real = ring.is_real();
+        for _ in 0..count {
+            let secret = Secret::draw(prng, real);
+            ring.clients.push((secret.public(), secret));
+        }
+    }
+
+    fn is_real(&self) -> bool {
+        matches!(self.members[..], [Secret::Real(..), ..])
+    }
+
     /// The cluster and its epoch.
     pub(crate) fn domain(&self) -> Domain {
         self.domain
@@ -99,6 +113,24 @@ impl Ring {
             .iter()
             .any(|(id, secret)| id == client && secret.made(statement, signature))
     }
+
+    /// Whether clients made all of these signatures. Real ones are judged in one equation, as replicas do.
+    pub(crate) fn clients_signed(&self, signed: &[(PublicKey, Digest, Signature)]) -> bool {
+        let find = |id: &PublicKey| self.clients.iter().find(|(known, _)| known == id);
+        let secrets: Option<Vec<&Secret>> = signed.iter().map(|(id, ..)| find(id).map(|(_, s)| s)).collect();
+        secrets.is_some_and(|secrets| {
+            let entries = secrets
+                .into_iter()
+                .zip(signed)
+                .map(|(secret, (_, m, s))| (secret, m, s));
+            invalid(&entries.collect::<Vec<_>>(), &self.bugs).is_empty()
+        })
+    }
+
+    /// Signs as a client who does not follow the scheme; nothing with fake signatures.
+    pub(crate) fn sign_torsioned(&self, client: usize, statement: &Digest, torsion: u8) -> Option<Signature> {
+        self.clients[client].1.sign_torsioned(statement, torsion)
+    }
 }
 
 impl Secret {
@@ -136,6 +168,13 @@ impl Secret {
         }
     }
 
+    fn sign_torsioned(&self, statement: &Digest, torsion: u8) -> Option<Signature> {
+        match self {
+            Self::Fake(_) => None,
+            Self::Real(secret, _) => Some(forge::torsioned(secret, statement, torsion)),
+        }
+    }
+
     fn made(&self, statement: &Digest, signature: &Signature) -> bool {
         match self {
             Self::Fake(words) => fake(words, statement) == *signature,
@@ -145,6 +184,28 @@ impl Secret {
                 signature,
             }),
         }
+    }
+}
+
+/// The indices of signatures that their secrets did not make.
+fn invalid(entries: &[(&Secret, &Digest, &Signature)], bugs: &Bugs) -> Vec<usize> {
+    // One scheme in a simulation: all are real, or none.
+    let items: Option<Vec<Signed<'_>>> = entries
+        .iter()
+        .map(|(secret, message, signature)| match secret {
+            Secret::Real(_, key) => Some(Signed {
+                key,
+                message,
+                signature,
+            }),
+            Secret::Fake(_) => None,
+        })
+        .collect();
+    match items {
+        Some(items) => bugs.invalid(&items),
+        None => (0..entries.len())
+            .filter(|i| !entries[*i].0.made(entries[*i].1, entries[*i].2))
+            .collect(),
     }
 }
 
@@ -230,6 +291,13 @@ impl Keys for MemberKeys {
             invalid.sort_unstable();
         }
         invalid
+    }
+}
+
+impl MemberKeys {
+    /// Signs as a member who does not follow the scheme; nothing with fake signatures.
+    pub(crate) fn sign_torsioned(&self, statement: &Digest, torsion: u8) -> Option<Signature> {
+        self.ring.members[usize::from(self.me)].sign_torsioned(statement, torsion)
     }
 }
 

@@ -26,6 +26,7 @@ mod network;
 mod oracle;
 mod plan;
 pub mod prng;
+mod rogues;
 mod scenario;
 mod shell;
 mod shrink;
@@ -39,6 +40,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use byzantine::strategies;
 pub use guard::guarded;
 pub use oracle::Violation;
 pub use plan::Options;

@@ -5,7 +5,7 @@ use trireme_core::MemberId;
 use trireme_core::bugs::Bugs;
 use trireme_core::types::Params;
 
-use crate::byzantine::Habit;
+use crate::byzantine::{Habit, KINDS, Prank};
 use crate::disk::{DiskFault, DiskPace, Storage};
 use crate::network::Weather;
 use crate::prng::Prng;
@@ -141,6 +141,28 @@ pub(crate) enum Loss {
     Mute,
 }
 
+/// A faulty client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RoguePlan {
+    pub(crate) pranks: Vec<Prank>,
+    /// Identities that it signs with.
+    pub(crate) identities: usize,
+    /// When it does something.
+    pub(crate) times: Vec<u64>,
+}
+
+/// Messages of one kind in one view, from some to some, that the network loses: the network faults of ByzzFuzz.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scope {
+    pub(crate) view: u64,
+    /// As `byzantine::kind` numbers them.
+    pub(crate) kind: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 /// How clients behave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,11 +210,20 @@ pub(crate) struct Plan {
     #[serde(default)]
     pub(crate) lost: Vec<(MemberId, Loss)>,
     pub(crate) load: Load,
+    /// Faulty members know of each other.
+    #[serde(default)]
+    pub(crate) collude: bool,
+    #[serde(default)]
+    pub(crate) rogues: Vec<RoguePlan>,
+    #[serde(default)]
+    pub(crate) scopes: Vec<Scope>,
 }
 
 impl Plan {
     /// Draws a run.
     pub(crate) fn draw(prng: &mut Prng, options: &Options) -> Self {
+        // What came later draws from a stream of its own, so that seeds keep their meaning.
+        let mut fork = prng.aside(LIARS);
         let n = options.n.unwrap_or_else(|| prng.pick(&[4, 4, 4, 4, 5, 6, 6, 7, 7, 10]));
         let most = (n - 1) / 3;
         let f = if prng.percent(80) {
@@ -218,7 +249,7 @@ impl Plan {
         } else {
             Vec::new()
         };
-        Self {
+        let mut plan = Self {
             params,
             roles,
             lost,
@@ -240,6 +271,74 @@ impl Plan {
             chaos_us,
             faults,
             load: draw_load(prng),
+            collude: false,
+            rogues: Vec::new(),
+            scopes: Vec::new(),
+        };
+        plan.draw_liars(&mut fork, options);
+        plan
+    }
+}
+
+/// Separates the stream of `draw_liars` from a seed's own.
+const LIARS: u64 = 0x4C49_4152_535F_3176;
+
+impl Plan {
+    /// More habits for faulty members, collusion, faulty clients, losses in a small scope.
+    fn draw_liars(&mut self, prng: &mut Prng, options: &Options) {
+        if options.chaos && prng.percent(25) {
+            let scope = |prng: &mut Prng| Scope {
+                view: prng.skewed(8),
+                kind: prng.below(KINDS),
+                // TOML has 63 bits.
+                from: prng.next() & (u64::MAX >> 1),
+                to: prng.next() & (u64::MAX >> 1),
+            };
+            self.scopes = (0..prng.range(1, 3)).map(|_| scope(prng)).collect();
+        }
+        if !options.byzantine {
+            return;
+        }
+        let liars = self.byzantine();
+        self.collude = liars > 1 && prng.percent(60);
+        for role in &mut self.roles {
+            if let Role::Byzantine { habits, .. } = role {
+                Habit::draw_more(habits, self.collude, prng);
+                if self.real_signatures {
+                    habits.push(Habit::Torsion);
+                }
+            }
+        }
+        if prng.percent(35) {
+            self.draw_rogues(prng);
+        }
+    }
+
+    fn draw_rogues(&mut self, prng: &mut Prng) {
+        let (mut identities, until) = (0, self.chaos_us + 500_000);
+        for _ in 0..prng.range(1, 2) {
+            let mut pranks: Vec<Prank> = (0..prng.range(1, 3)).map(|_| prng.pick(&Prank::ALL)).collect();
+            if self.real_signatures {
+                pranks.push(Prank::Torsion);
+            } else {
+                pranks.retain(|prank| *prank != Prank::Torsion);
+            }
+            if pranks.is_empty() {
+                continue;
+            }
+            let own = if pranks.contains(&Prank::Churn) { 12 } else { 1 };
+            identities += own;
+            let mut times: Vec<u64> = (0..prng.range(3, 25)).map(|_| prng.below(until)).collect();
+            times.sort_unstable();
+            self.rogues.push(RoguePlan {
+                pranks,
+                identities: own,
+                times,
+            });
+        }
+        if identities > 4 {
+            // A table that such a client can fill; the correct ones are in it before.
+            self.params.max_sessions = u32::try_from(self.load.clients + identities / 2 + 1).expect("few");
         }
     }
 }
@@ -407,7 +506,7 @@ impl Plan {
             .map(|(m, role)| format!("  {m}: {role:?}"))
             .collect();
         format!(
-            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}",
+            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}, collude {}, {:?}, {:?}",
             self.params,
             roles.join("\n"),
             self.latency_us,
@@ -416,7 +515,10 @@ impl Plan {
             self.storage,
             self.load,
             self.chaos_us,
-            self.lost
+            self.lost,
+            self.collude,
+            self.rogues,
+            self.scopes
         )
     }
 }

@@ -2,20 +2,36 @@
 
 use std::rc::Rc;
 
-use trireme_core::api::{Effect, Evidence, Execution, Input, Stored};
+use trireme_core::api::{Effect, Evidence, Execution, Input, Reject, Stored};
 use trireme_core::check::{check, leader};
 use trireme_core::message::{Envelope, Message, StateVote};
 use trireme_core::request::Body;
 use trireme_core::{MemberId, Outbound, To, wire};
 use trireme_crypto::Digest;
 
-use crate::byzantine::Habit;
+use crate::byzantine::{Act, Habit, Said, kind};
 use crate::disk::Append;
 use crate::event::Event;
 use crate::host::Work;
 use crate::network::{Frame, HostId};
 use crate::trace;
 use crate::world::World;
+
+/// The counter of a refusal at the gate.
+fn refusal(reason: Reject) -> &'static str {
+    match reason {
+        Reject::Malformed => "refused: malformed",
+        Reject::Epoch => "refused: epoch",
+        Reject::Members => "refused: members",
+        Reject::Count => "refused: count",
+        Reject::Signature => "refused: signature",
+        Reject::Author => "refused: author",
+        Reject::Body => "refused: body",
+        Reject::Inconsistent => "refused: inconsistent",
+        Reject::TooLarge => "refused: too large",
+        Reject::Unrequested => "refused: not asked for",
+    }
+}
 
 impl World<'_> {
     /// Does what a step asks for, in order.
@@ -124,11 +140,10 @@ impl World<'_> {
     fn body_is_good(&self, body: &bytes::Bytes, ops: u32) -> bool {
         let Ok(parsed) = Body::parse(body) else { return false };
         let domain = self.ring.domain();
-        parsed.ops() == ops
-            && parsed.bundles().all(|bundle| {
-                self.ring
-                    .client_signed(bundle.client(), &bundle.statement(&domain), &bundle.signature())
-            })
+        let signed = parsed
+            .bundles()
+            .map(|bundle| (*bundle.client(), bundle.statement(&domain), bundle.signature()));
+        parsed.ops() == ops && self.ring.clients_signed(&signed.collect::<Vec<_>>())
     }
 
     /// The host that a host's channel to a member leads to.
@@ -155,11 +170,19 @@ impl World<'_> {
             let scene = self.scene(host);
             self.oracle.sent(scene, &outbound.message, &self.hosts[host].facts);
             self.count_message(&outbound.message);
+            if let (To::One(of), Message::FetchBlocks { digest, .. } | Message::FetchBatches { digest, .. }) =
+                (outbound.to, &outbound.message)
+            {
+                self.asks(host, of, *digest);
+            }
             let envelope = self.envelope(host, outbound.message.clone());
             for peer in peers {
                 self.transmit(host, peer, &envelope);
             }
         } else {
+            let view = self.hosts[host].view;
+            let liar = self.hosts[host].liar.as_mut().expect("a faulty member");
+            liar.about_to_say(&outbound.message, view);
             for peer in peers {
                 self.emit_lies(host, peer, &outbound.message);
             }
@@ -208,6 +231,9 @@ impl World<'_> {
         if self.network.link(from, to) != Some(link) {
             return;
         }
+        if self.is_out_of_scope(from, to, envelope) {
+            return self.oracle.verdict.count("message lost in a small scope");
+        }
         let bulk = wire::is_bulk(&envelope.message);
         let frame = Frame {
             from,
@@ -221,19 +247,66 @@ impl World<'_> {
         }
     }
 
+    /// Whether the network loses it (`plan::Scope`).
+    fn is_out_of_scope(&self, from: HostId, to: HostId, envelope: &Envelope) -> bool {
+        let scopes = &self.plan.scopes;
+        scopes.iter().any(|scope| {
+            scope.view == envelope.view
+                && scope.kind == kind(&envelope.message)
+                && scope.from >> from & 1 == 1
+                && scope.to >> to & 1 == 1
+        })
+    }
+
     /// What a faulty member's replica says, bent on the way out.
     fn emit_lies(&mut self, host: HostId, peer: HostId, message: &Message) {
         let to = self.hosts[peer].member;
         let view = self.hosts[host].view;
         let Some(liar) = &mut self.hosts[host].liar else { return };
-        let mut lies = liar.outgoing(to, message);
-        lies.extend(liar.out_of_turn(to, view));
-        lies.extend(liar.bring_back(&self.ring, view));
-        for lie in lies {
-            let scene = self.scene(host);
-            self.oracle.sent(scene, &lie, &self.hosts[host].facts);
-            let envelope = self.envelope(host, lie);
-            self.transmit_spoilt(host, peer, envelope);
+        let past = liar.bring_back(&self.ring, view).map(Said::from);
+        for said in liar.outgoing(to, message).into_iter().chain(past) {
+            if said.delay_us == 0 {
+                self.say(host, peer, said);
+            } else {
+                let (at, life) = (self.time + said.delay_us, self.hosts[host].life);
+                let said = Box::new(said);
+                self.at(at, Event::Late { host, life, peer, said });
+            }
+        }
+    }
+
+    /// A faulty member says something to one other.
+    pub(crate) fn say(&mut self, host: HostId, peer: HostId, said: Said) {
+        self.note_lie(host, &said.message);
+        let mut envelope = self.envelope(host, said.message);
+        if let Some(epoch) = said.epoch {
+            Rc::make_mut(&mut envelope).epoch = epoch;
+        }
+        self.transmit_spoilt(host, peer, envelope);
+    }
+
+    fn note_lie(&mut self, host: HostId, message: &Message) {
+        let scene = self.scene(host);
+        self.oracle.sent(scene, message, &self.hosts[host].facts);
+    }
+
+    /// What a faulty member does on hearing something.
+    fn act(&mut self, host: HostId, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Say(to, message) => {
+                    let peers: Vec<HostId> = match to {
+                        Some(member) => self.channel_to(host, member).into_iter().collect(),
+                        None => (0..self.hosts.len())
+                            .filter(|peer| self.hosts[host].channels[*peer].is_some())
+                            .collect(),
+                    };
+                    for peer in peers {
+                        self.say(host, peer, message.clone().into());
+                    }
+                }
+                Act::TakeIn(bytes, ops) => self.step(host, Input::Bundle { bytes, ops }),
+            }
         }
     }
 
@@ -244,6 +317,7 @@ impl World<'_> {
         }
         let mut bytes = wire::encode_envelope(&envelope).to_vec();
         liar.spoil(&mut bytes);
+        liar.fire(Habit::Garbage);
         self.oracle.verdict.count("spoilt frame");
         match wire::decode_envelope(bytes.clone().into()) {
             // A spoilt frame may say something new: it counts as said.
@@ -257,7 +331,7 @@ impl World<'_> {
                     )
                 });
                 self.oracle.verdict.count("spoilt frame that can be read");
-                self.oracle.sent(scene, &other.message, &self.hosts[host].facts);
+                self.note_lie(host, &other.message);
                 self.transmit(host, peer, &Rc::new(other));
             }
             Err(_) => self.break_link(host, peer),
@@ -278,7 +352,12 @@ impl World<'_> {
         }
         let member = self.hosts[from].member;
         if let Some(liar) = &mut self.hosts[to].liar {
-            liar.heard(&envelope.message);
+            let acts = liar.heard(member, &envelope.message);
+            let deaf = liar.is_deaf();
+            self.act(to, acts);
+            if deaf {
+                return;
+            }
         }
         let envelope = Rc::unwrap_or_clone(envelope);
         match check(&self.hosts[to].context, member, envelope) {
@@ -290,6 +369,7 @@ impl World<'_> {
                     format!("refuses a message of correct {member}: {}", reason.name())
                 });
                 self.oracle.verdict.count("message refused");
+                self.oracle.verdict.count(refusal(reason));
                 self.break_link(from, to);
             }
         }

@@ -99,6 +99,9 @@ impl World<'_> {
 
     /// A bundle reaches a replica's ingress. `again`: the client insists until there is room.
     pub(crate) fn intake(&mut self, client: usize, host: HostId, bytes: Bytes, again: bool) {
+        if self.drops_bundle(host) {
+            return;
+        }
         let Ok(bundle) = BundleRef::parse(&bytes) else {
             unreachable!("clients are correct")
         };
@@ -149,6 +152,8 @@ impl World<'_> {
             bundle.push(number, &payload).expect("a small request");
             let bytes = bundle.finish(|_| Signature([3; 64]), &self.ring.domain());
             self.oracle.verdict.count("forged request");
+            let liar = self.hosts[host].liar.as_mut().expect("a faulty member");
+            liar.fire(Habit::ForgeClients);
             self.step(
                 host,
                 Input::Bundle {
@@ -171,6 +176,7 @@ impl World<'_> {
             .is_some_and(|liar| liar.is(Habit::FalseState));
         for mut set in replies {
             let Some(client) = self.clients.iter().position(|client| client.id == set.client) else {
+                self.judge_rogue_replies(host, &set);
                 continue;
             };
             if lies {

@@ -8,7 +8,7 @@ use trireme_core::View;
 use trireme_core::api::Input;
 use trireme_crypto::{context, hash_parts};
 
-use crate::build::build_hosts;
+use crate::build::{build_hosts, build_rogues};
 use crate::byzantine::Habit;
 use crate::client::Client;
 use crate::disk::atlas::STILL_PROMISED;
@@ -20,6 +20,7 @@ use crate::network::{HostId, Network};
 use crate::oracle::{Oracle, Scene, Sizes, judge_budgets};
 use crate::plan::{Options, Plan, Role};
 use crate::prng::Prng;
+use crate::rogues::Rogues;
 use crate::trace::{self, TraceHash};
 
 /// How long a cluster with nothing to do is watched, in simulated microseconds.
@@ -45,6 +46,7 @@ pub(crate) struct World<'a> {
     pub(crate) oracle: Oracle,
     pub(crate) ring: Arc<Ring>,
     pub(crate) clients: Vec<Client>,
+    pub(crate) rogues: Rogues,
     pub(crate) submitted: u64,
     pub(crate) sides: Sides,
     pub(crate) healed_at: Option<u64>,
@@ -65,7 +67,8 @@ impl<'a> World<'a> {
     /// Builds the cluster of a plan.
     pub(crate) fn new(mut prng: Prng, plan: Plan, options: &Options, lines: Lines<'a>) -> Self {
         let n = plan.roles.len();
-        let ring = Ring::new(&mut prng, n, plan.load.clients, plan.real_signatures, &options.bugs);
+        let mut ring = Ring::new(&mut prng, n, plan.load.clients, plan.real_signatures, &options.bugs);
+        let rogues = build_rogues(&plan, &mut ring, &mut prng.clone().fork());
         let genesis = hash_parts(context::CLUSTER, &[b"genesis", &ring.domain().cluster_id.0]);
         let sizes = Sizes::new(n, usize::from(plan.params.f));
         let correct = plan.roles.iter().map(|role| matches!(role, Role::Correct)).collect();
@@ -79,6 +82,7 @@ impl<'a> World<'a> {
             clients: (0..plan.load.clients)
                 .map(|i| Client::new(i, &ring, enough, window))
                 .collect(),
+            rogues: Rogues::new(rogues),
             ring,
             hosts,
             plan,
@@ -146,6 +150,11 @@ impl<'a> World<'a> {
         for _ in 0..self.plan.load.requests {
             let (at, client) = (self.prng.below(self.plan.chaos_us), self.prng.index(self.clients.len()));
             self.at(at, Event::Submit { client });
+        }
+        for (rogue, plan) in self.plan.rogues.clone().into_iter().enumerate() {
+            plan.times
+                .into_iter()
+                .for_each(|at| self.at(at, Event::Prank { rogue }));
         }
         for client in 0..self.clients.len() {
             self.at(self.plan.load.retry_us, Event::Retry { client });
@@ -285,6 +294,11 @@ impl<'a> World<'a> {
             verdict.add("view entered", counters.views_entered);
         }
         self.judge_certified();
+        for host in &self.hosts {
+            for (habit, times) in host.liar.iter().flat_map(|liar| liar.fired()) {
+                self.oracle.verdict.add(habit.counter(), times);
+            }
+        }
         self.oracle.verdict.add("slot committed", self.oracle.chain.height());
     }
 
@@ -431,6 +445,9 @@ impl<'a> World<'a> {
                 again,
             } => self.intake(client, host, bytes, again),
             Event::Reply { client, from, set } => self.reply(client, from, &set),
+            Event::Late { host, peer, said, .. } => self.say(host, peer, *said),
+            Event::Prank { rogue } => self.prank(rogue),
+            Event::RogueBundle { host, bytes } => self.intake_rogue(host, bytes),
             Event::Look => self.look(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trireme_sim::{ALWAYS, ENOUGH_SEEDS, Options, Report, SOMETIMES, run_guarded, run_seed};
+use trireme_sim::{ALWAYS, ENOUGH_SEEDS, Options, Report, SOMETIMES, run_guarded, run_seed, strategies};
 
 /// Runs seeds on all processors; a panic in one is a violation as others.
 fn run_all(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Report> {
@@ -48,6 +48,9 @@ fn a_thousand_seeds() {
     );
     let never: Vec<&&str> = SOMETIMES.iter().filter(|name| !totals.contains_key(**name)).collect();
     assert!(never.is_empty(), "never happened: {never:?}\n{totals:#?}");
+    let quiet: Vec<&str> = strategies().into_iter().map(|(name, _)| name).collect();
+    let quiet: Vec<&&str> = quiet.iter().filter(|name| !totals.contains_key(**name)).collect();
+    assert!(quiet.is_empty(), "strategies that never showed: {quiet:?}\n{totals:#?}");
     for n in [4, 5, 6, 7, 10] {
         assert!(
             reports.iter().any(|report| report.n == n && report.byzantine > 0),

@@ -1,15 +1,28 @@
-//! Byzantine members: each runs a real replica, holds its own keys, and bends what that replica says.
+//! Byzantine members and clients: a library of strategies (FAULTS.md 1 to 37, 66).
 //!
-//! A faulty member that keeps to the protocol most of the time reaches deeper than one that sends noise: its lies
-//! arrive when they are relevant. Twins (two instances of one identity) lie without a mutation: see the plan.
+//! A faulty member runs a real replica and holds its own keys; between the replica and the network stand the strategies
+//! of its habits, one small piece each, in the order of the catalogue (`habit.rs`). A member that keeps to the protocol
+//! most of the time reaches deeper than one that sends noise: its lies arrive when they are relevant. Twins (two
+//! instances of one identity) lie without a mutation: see the plan.
 
-mod lies;
+mod certificates;
+mod client;
+mod collusion;
+mod fetching;
+mod fields;
+mod habit;
+mod lane;
+mod leader;
 mod memory;
+mod mutator;
 mod past;
+mod replica;
+mod strategy;
+mod timing;
+mod told;
 
-use serde::{Deserialize, Serialize};
 use trireme_core::message::Message;
-use trireme_core::types::Params;
+use trireme_core::types::{Keys, Params};
 use trireme_core::{MemberId, View};
 use trireme_crypto::Digest;
 
@@ -17,113 +30,58 @@ use crate::keys::MemberKeys;
 use crate::oracle::Sizes;
 use crate::prng::Prng;
 use memory::Memory;
+use strategy::{Me, Strategy};
+use told::Told;
 
-/// A way to break the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Habit {
-    /// Says nothing from some time on.
-    Silent,
-    /// Two chains of blocks, one for each half of the others.
-    EquivocateBlocks,
-    /// Two chains of batches.
-    EquivocateLane,
-    /// Votes for whatever exists, for two blocks of one slot too.
-    DoubleVote,
-    /// Keeps votes from some members.
-    WithholdVotes,
-    /// Says that it is locked on blocks that have no certificate.
-    FalseLocks,
-    /// Reports nothing in its Timeouts.
-    ForgetTimeouts,
-    /// Reports everything that it ever heard of.
-    InventReports,
-    /// Old Timeouts, signed anew with a certificate from their future.
-    FutureQc,
-    /// Suspects every leader, and leaves every view at once.
-    Storm,
-    /// Builds first blocks on those Timeouts that suit it.
-    CherryPick,
-    /// Does not answer fetches, or says that it holds nothing.
-    NotHeld,
-    /// Puts requests into its lane that no client signed.
-    ForgeClients,
-    /// Shows its batches to few.
-    HideBatches,
-    /// States a state that is not.
-    FalseState,
-    /// Votes and acks with bad signatures.
-    BadSignatures,
-    /// Acks what it does not hold and vouches for what it did not check.
-    EmptyAcks,
-    /// Comes back from a crash without the end of its log.
-    Amnesia,
-    /// Says old things again.
-    Replay,
-    /// Flips bits in frames.
-    Garbage,
-}
+pub(crate) use client::{Prank, Rogue, Shot, Target};
+pub(crate) use collusion::{Coalition, coalition};
+pub(crate) use habit::Habit;
+pub(crate) use mutator::{KINDS, kind};
+pub(crate) use strategy::{Act, Said};
 
-impl Habit {
-    const ALL: [Self; 20] = [
-        Self::Silent,
-        Self::EquivocateBlocks,
-        Self::EquivocateLane,
-        Self::DoubleVote,
-        Self::WithholdVotes,
-        Self::FalseLocks,
-        Self::ForgetTimeouts,
-        Self::InventReports,
-        Self::FutureQc,
-        Self::Storm,
-        Self::CherryPick,
-        Self::NotHeld,
-        Self::ForgeClients,
-        Self::HideBatches,
-        Self::FalseState,
-        Self::BadSignatures,
-        Self::EmptyAcks,
-        Self::Amnesia,
-        Self::Replay,
-        Self::Garbage,
-    ];
-
-    /// One to four habits.
-    pub(crate) fn draw(prng: &mut Prng) -> Vec<Self> {
-        let mut habits: Vec<Self> = (0..prng.range(1, 4)).map(|_| prng.pick(&Self::ALL)).collect();
-        habits.sort_unstable();
-        habits.dedup();
-        habits
-    }
+/// Every strategy of faulty members and clients: the counter that says how often it showed on the wire, and the entries
+/// of FAULTS.md that it stands for.
+pub fn strategies() -> Vec<(&'static str, &'static [u8])> {
+    let drawn = Habit::ALL.iter().filter(|habit| !habit.is_open());
+    let habits = drawn.map(|habit| (habit.counter(), habit.faults()));
+    let pranks = Prank::ALL.iter().map(|prank| (prank.counter(), prank.faults()));
+    habits.chain(pranks).collect()
 }
 
 /// What stands between a faulty member's replica and the network.
 pub(crate) struct Liar {
-    keys: MemberKeys,
-    params: Params,
-    sizes: Sizes,
-    genesis: Digest,
     habits: Vec<Habit>,
-    /// The half of the others that gets the second version.
-    other_half: u128,
-    prng: Prng,
-    memory: Memory,
+    strategies: Vec<Box<dyn Strategy>>,
+    me: Me,
+    told: Told,
 }
 
 impl Liar {
-    pub(crate) fn new(keys: MemberKeys, params: Params, genesis: Digest, habits: Vec<Habit>, prng: &mut Prng) -> Self {
+    pub(crate) fn new(
+        keys: MemberKeys,
+        params: Params,
+        genesis: Digest,
+        habits: Vec<Habit>,
+        coalition: &Coalition,
+        prng: &mut Prng,
+    ) -> Self {
         let mut prng = prng.fork();
-        let sizes = Sizes::new(usize::from(params.n), usize::from(params.f));
-        let other_half = u128::from(prng.next());
+        collusion::join(coalition, &keys);
         Self {
-            keys,
-            params,
-            sizes,
-            genesis,
+            strategies: habits.iter().map(|habit| habit.play(&mut prng)).collect(),
             habits,
-            other_half,
-            prng,
-            memory: Memory::default(),
+            told: Told::default(),
+            me: Me {
+                sizes: Sizes::new(usize::from(params.n), usize::from(params.f)),
+                keys,
+                params,
+                genesis,
+                prng,
+                memory: Memory::default(),
+                coalition: Coalition::clone(coalition),
+                view: 0,
+                fired: vec![0; Habit::ALL.len()],
+            },
         }
     }
 
@@ -132,52 +90,71 @@ impl Liar {
         self.habits.contains(&habit)
     }
 
-    fn in_other_half(&self, member: MemberId) -> bool {
-        self.other_half >> member & 1 == 1
+    /// A habit that the shell around it plays showed.
+    pub(crate) fn fire(&mut self, habit: Habit) {
+        self.me.fire(habit);
     }
 
-    /// A message of somebody's came by.
-    pub(crate) fn heard(&mut self, message: &Message) {
-        self.memory.hear(&self.keys, message);
+    /// How often each of its habits showed.
+    pub(crate) fn fired(&self) -> impl Iterator<Item = (Habit, u64)> + '_ {
+        let all = Habit::ALL.iter().copied().zip(self.me.fired.iter().copied());
+        all.filter(|(_, times)| *times > 0)
+    }
+
+    /// Whether its replica hears anything.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.strategies.iter().any(|strategy| strategy.deaf())
+    }
+
+    /// A message of somebody's came by. Returns what it does about it.
+    pub(crate) fn heard(&mut self, from: MemberId, message: &Message) -> Vec<Act> {
+        let Self { strategies, me, .. } = self;
+        me.memory.hear(&me.keys, from, message);
+        let mut acts = Vec::new();
+        strategies
+            .iter_mut()
+            .for_each(|strategy| strategy.hear(me, from, message, &mut acts));
+        acts
+    }
+
+    /// Its replica is about to say something, in a view, to one member or more.
+    pub(crate) fn about_to_say(&mut self, message: &Message, view: View) {
+        let Self { me, .. } = self;
+        me.view = view;
+        let from = me.keys.me();
+        me.memory.hear(&me.keys, from, message);
     }
 
     /// What one receiver gets instead of what the replica says.
-    pub(crate) fn outgoing(&mut self, to: MemberId, message: &Message) -> Vec<Message> {
-        self.memory.hear(&self.keys, message);
-        if self.prng.percent(2) {
-            self.other_half = u128::from(self.prng.next());
+    pub(crate) fn outgoing(&mut self, to: MemberId, message: &Message) -> Vec<Said> {
+        let Self {
+            strategies, me, told, ..
+        } = self;
+        if me.prng.percent(2) {
+            me.coalition.borrow_mut().other_half = u128::from(me.prng.next());
         }
-        let mut said = self.bend(to, message);
-        if self.is(Habit::Replay) && self.prng.percent(5) {
-            said.extend(self.memory.recall(&mut self.prng));
+        let mut said = told.tell(me, strategies, to, message);
+        for strategy in strategies.iter_mut() {
+            let mut bent = Vec::with_capacity(said.len());
+            said.into_iter().for_each(|said| strategy.bend(me, to, said, &mut bent));
+            said = bent;
         }
+        let mut more = Vec::new();
+        strategies
+            .iter_mut()
+            .for_each(|strategy| strategy.out_of_turn(me, to, &mut more));
+        said.extend(more.into_iter().map(Said::from));
         said
     }
 
-    /// What it says to one member out of turn, in a view.
-    pub(crate) fn out_of_turn(&mut self, to: MemberId, view: View) -> Vec<Message> {
-        let mut said = Vec::new();
-        if self.is(Habit::Storm) && self.prng.percent(10) {
-            said.push(Message::Suspect { view, standing: true });
-            said.extend(self.leave_at_once());
-        }
-        if self.is(Habit::DoubleVote) && self.prng.percent(20) {
-            said.extend(self.vote_for_anything(to, view));
-        }
-        if self.is(Habit::FutureQc) && self.prng.percent(10) {
-            said.extend(self.timeout_from_the_future());
-        }
-        said
-    }
-
-    /// A random number below `bound`, for decisions of the shell around it.
+    /// True in `percent` of 100 cases, for decisions of the shell around it.
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.prng.percent(percent)
+        self.me.prng.percent(percent)
     }
 
     /// Flips some bit.
     pub(crate) fn spoil(&mut self, bytes: &mut [u8]) {
-        let at = self.prng.index(bytes.len());
-        bytes[at] ^= 1 << self.prng.below(8);
+        let at = self.me.prng.index(bytes.len());
+        bytes[at] ^= 1 << self.me.prng.below(8);
     }
 }

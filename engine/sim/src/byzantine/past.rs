@@ -8,7 +8,7 @@ use trireme_core::message::{Message, Qc, QcRef, QcVote, Tc, TcEntry, Timeout, Vo
 use trireme_core::{MemberId, Slot, View};
 use trireme_crypto::{Domain, context, hash_parts};
 
-use super::Liar;
+use super::{Habit, Liar};
 use crate::keys::Ring;
 
 /// The certificate of a block of the epoch before.
@@ -62,15 +62,17 @@ impl Liar {
     /// Now and then, a certificate of the epoch before that would pass for one of this view.
     pub(crate) fn bring_back(&mut self, ring: &Ring, view: View) -> Option<Message> {
         let past = ring.past()?;
-        if !self.prng.percent(2) {
+        let me = &mut self.me;
+        if !me.prng.percent(2) {
             return None;
         }
-        let slot = 1 + self.prng.below(self.params.window + 2);
-        let qc = old_qc(ring, &past, self.sizes.quorum, view, slot);
-        Some(if self.prng.percent(70) {
+        let slot = 1 + me.prng.below(me.params.window + 2);
+        let qc = old_qc(ring, &past, me.sizes.quorum, view, slot);
+        me.fire(Habit::WrongEpoch);
+        Some(if me.prng.percent(70) {
             Message::HighQc(Box::new(qc))
         } else {
-            Message::Entry(Box::new(old_tc(ring, &past, self.sizes.timeout, qc)))
+            Message::Entry(Box::new(old_tc(ring, &past, me.sizes.timeout, qc)))
         })
     }
 }

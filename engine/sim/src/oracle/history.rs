@@ -74,6 +74,12 @@ impl History {
         self.effects.get(&(client, number)).copied()
     }
 
+    /// Whether a request of the client took effect: it has a session.
+    pub(crate) fn has_session(&self, client: ClientId) -> bool {
+        let all = (client, 0)..=(client, u64::MAX);
+        self.effects.range(all).next().is_some()
+    }
+
     pub(super) fn saw_header(&mut self, domain: &Domain, header: &BatchHeader) {
         let digest = header.digest(domain);
         self.headers
