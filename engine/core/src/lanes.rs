@@ -155,16 +155,18 @@ impl Lane {
             .map(|(h, _)| *h)
     }
 
-    /// Whether a batch may be stored: what lies below it is held at the height that it says, or is committed.
+    /// Whether a batch may be stored: what lies below it is held at the height that it says, or that height is committed.
+    /// Then nobody looks below, and whether a replica happens to hold the parent, and at which height, decides nothing: a
+    /// lying owner would divide those who hold it from those who do not.
     pub(crate) fn stands(&self, header: &BatchHeader) -> bool {
+        if header.parent_height <= self.committed.0 {
+            return true;
+        }
         let held = match self.stored.get(&header.parent) {
             Some(parent) => Some(parent.header().height),
             None => self.history_height(&header.parent),
         };
-        match held {
-            Some(height) => height == header.parent_height,
-            None => header.parent_height <= self.committed.0,
-        }
+        held == Some(header.parent_height)
     }
 
     /// Adds a batch that was just appended to the log. Its height's first digest above the committed cut is the one to

@@ -5,6 +5,7 @@ mod lab;
 use lab::{Actor, Disk, Lab, genesis, without};
 use trireme_core::api::{Input, Outbound, Reject};
 use trireme_core::message::{Entry, Justify, LaneMark, Message};
+use trireme_core::record::Record;
 use trireme_core::{Slot, To};
 use trireme_crypto::{Digest, context, hash};
 
@@ -166,4 +167,27 @@ fn invented_locks_do_not_fill_the_table_of_what_is_missing() {
     }
     r3.wait(1_000_000);
     assert!(asked_for(&r3, Some(digest)) > 0, "the block that matters is asked for");
+}
+
+/// The owner of lane 1 names the committed height and a parent of another one. Whether a replica holds that parent must
+/// not decide whether it stores the batch: others store it, and execute it.
+#[test]
+fn a_parent_of_another_height_does_not_divide_those_who_hold_it_from_those_who_do_not() {
+    let lab = Lab::new(4, 1);
+    let first = lab.batch(1, 1, (0, Digest::ZERO));
+    let second = lab.batch(1, 2, (1, first.0));
+    let lie = lab.batch(1, 3, (1, second.0));
+    let mut r3 = lab.replica(3, &without(""));
+    r3.hear(1, Message::Batch(first.1.clone())).unwrap();
+    let (_, mut block) = lab.block(0, (0, genesis()), 1, Justify::None);
+    (block.block.cut[1].height, block.block.cut[1].digest) = (1, first.0);
+    let (digest, block) = lab.sign_block(block.block);
+    r3.hear_block(&block);
+    for member in 0..3 {
+        r3.hear_vote(member, lab.vote(member, 0, Some((1, digest)), None));
+    }
+    assert_eq!(r3.replica.executed(), 1);
+    r3.hear(1, Message::Batch(second.1)).unwrap();
+    r3.hear(1, Message::Batch(lie.1.clone())).unwrap();
+    assert!(r3.records.contains(&Record::Batch(lie.1)), "it is stored");
 }
