@@ -64,6 +64,11 @@ impl Chain {
         self.nodes.get(digest).map(|n| &n.signed.block)
     }
 
+    /// Blocks in the tree.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn node(&self, digest: &Digest) -> Option<&Node> {
         self.nodes.get(digest)
     }

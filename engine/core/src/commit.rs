@@ -39,6 +39,13 @@ impl Replica {
     /// Whoever committed a block committed its ancestors; blocks that are not here are asked for.
     pub(crate) fn count_claims(&mut self, out: &mut Outbox) {
         let committed = self.committed();
+        if self
+            .peers
+            .iter()
+            .all(|peer| peer.claimed.is_none_or(|(slot, _)| slot <= committed))
+        {
+            return;
+        }
         let members = (0..).zip(&self.peers);
         let claims: Vec<(MemberId, (Slot, Digest))> = members
             .filter_map(|(member, peer)| Some((member, peer.claimed.filter(|(slot, _)| *slot > committed)?)))

@@ -31,8 +31,10 @@ impl Replica {
                 .advanced(lane, height, self.now.tick, self.fetch_wait_us() / 4);
             return;
         }
-        let wanted = self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
-        if !wanted && !self.admits(from, &batch) {
+        // What only its owner's word names keeps to the lane's limits, whoever sends it.
+        let wanted = self.fetch.needs(&digest) || self.fetch.needs_lane(lane, height);
+        let asked = from == lane || self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
+        if !wanted && !(asked && self.admits(&batch)) {
             self.counters.dropped += 1;
             let above = from == lane && height > self.committed_height(lane);
             let missed = &mut self.lanes[usize::from(lane)].missed;
@@ -68,13 +70,12 @@ impl Replica {
         &self.lanes[usize::from(lane)]
     }
 
-    /// Unasked batches come from the owner and stay within the lane's window.
-    fn admits(&self, from: MemberId, batch: &Batch) -> bool {
+    /// Batches that nothing needs yet stay within the lane's window.
+    fn admits(&self, batch: &Batch) -> bool {
         let header = &batch.head.header;
         let committed = self.committed_height(header.lane);
         let lane = self.lane(header.lane);
-        from == header.lane
-            && header.height > committed
+        header.height > committed
             && header.height <= committed + self.params.lane_window_heights
             && lane.live_bytes + batch.body.len() as u64
                 <= self.params.lane_window_bytes + u64::from(self.params.max_batch_bytes)

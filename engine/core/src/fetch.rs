@@ -119,11 +119,26 @@ impl Fetcher {
         self.wants.contains_key(digest)
     }
 
-    /// Whether some want covers this height of the lane: the batch may be a step towards it.
+    /// Whether it is wanted for more than one member's word.
+    pub(crate) fn needs(&self, digest: &Digest) -> bool {
+        self.wants.get(digest).is_some_and(|want| want.needed)
+    }
+
+    /// The wants of a lane that cover this height: the batch may be a step towards one of them.
+    fn covering(&self, lane: MemberId, height: Height) -> impl Iterator<Item = &Want> {
+        let covers =
+            move |kind: &Kind| matches!(*kind, Kind::Batch { lane: l, height: top, .. } if l == lane && height <= top);
+        self.wants.values().filter(move |want| covers(&want.kind))
+    }
+
+    /// Whether some want covers this height of the lane.
     pub(crate) fn wants_lane(&self, lane: MemberId, height: Height) -> bool {
-        self.wants
-            .values()
-            .any(|w| matches!(w.kind, Kind::Batch { lane: l, height: top, .. } if l == lane && height <= top))
+        self.covering(lane, height).next().is_some()
+    }
+
+    /// Whether one of them is for more than its owner's word.
+    pub(crate) fn needs_lane(&self, lane: MemberId, height: Height) -> bool {
+        self.covering(lane, height).any(|want| want.needed)
     }
 
     pub(crate) fn satisfied(&mut self, digest: &Digest) {

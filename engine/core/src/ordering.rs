@@ -279,6 +279,7 @@ impl Replica {
             self.want_block(gap_slot, gap, from);
         }
         self.evaluate(view, slot, &digest, out);
+        self.count_claims(out);
         self.resume_commit(out);
     }
 

@@ -118,7 +118,7 @@ impl Safety {
             return Err(Hold::View);
         }
         let parent = chain.get(&block.parent).ok_or(Hold::Parent)?;
-        if block.slot != parent.slot + 1 {
+        if block.slot.checked_sub(1) != Some(parent.slot) {
             return Err(Hold::Never);
         }
         if parent.view == block.view && parent.handoff.is_some() && parent.slot > 0 && !self.bugs.handoff_child() {

@@ -5,6 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use trireme_crypto::Digest;
 
 use crate::api::{Effect, Outbox, Stored, To};
+use crate::fetch::Kind;
 use crate::message::{Entry, LaneMark, Message, SignedBlock};
 use crate::quorum::MemberSet;
 use crate::replica::Replica;
@@ -13,6 +14,8 @@ use crate::wire::MAX_BLOCKS_PER_ANSWER;
 
 /// Batches, and bytes of them, in one answer.
 const MAX_BATCHES_PER_ANSWER: usize = 64;
+/// Blocks in the tree beyond which answers that nothing but one member's word asks for are not kept.
+const MAX_HEARSAY_BLOCKS: usize = 8_192;
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 impl Replica {
@@ -212,6 +215,12 @@ impl Replica {
             self.on_not_held(from, &asked);
             return;
         }
+        let needed = self.fetch.needs(&asked);
+        if !needed && self.chain.len() > MAX_HEARSAY_BLOCKS {
+            // One member's word has filled the tree: it leads no further.
+            self.fetch.satisfied(&asked);
+            return;
+        }
         let mut expected = asked;
         let mut learned = Vec::new();
         for (signed, digest) in blocks.into_iter().zip(digests) {
@@ -227,10 +236,19 @@ impl Replica {
         let Some((_, lowest, _)) = learned.last().copied() else {
             return;
         };
-        if let Some((slot, gap)) = self.chain.gap(&expected, lowest - 1) {
-            self.want_block(slot, gap, MemberSet::of(from));
+        let gap = self.chain.gap(&expected, lowest - 1);
+        if let Some((slot, gap)) = gap {
+            if needed {
+                self.want_block(slot, gap, MemberSet::of(from));
+            } else {
+                let floor = self.committed();
+                let kind = Kind::Block { slot, floor };
+                self.fetch.want_hearsay(gap, kind, MemberSet::of(from), self.now.tick);
+            }
         }
-        for (view, slot, digest) in learned {
+        // Nothing commits before the chain is whole; each look at it takes as long as the chain.
+        let looked_at = if gap.is_some() { 1 } else { learned.len() };
+        for (view, slot, digest) in learned.into_iter().take(looked_at) {
             self.evaluate(view, slot, &digest, out);
         }
         self.count_claims(out);

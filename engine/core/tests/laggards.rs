@@ -191,3 +191,22 @@ fn a_parent_of_another_height_does_not_divide_those_who_hold_it_from_those_who_d
     r3.hear(1, Message::Batch(lie.1.clone())).unwrap();
     assert!(r3.records.contains(&Record::Batch(lie.1)), "it is stored");
 }
+
+/// A liar answers what its far lock makes others ask for, each time with a block on a parent that nobody has: what one
+/// member's word leads to stays that member's word.
+#[test]
+fn invented_chains_do_not_fill_the_table_of_what_is_missing() {
+    let lab = Lab::new(4, 1);
+    let mut r3 = lab.replica(3, &without(""));
+    (0..3).for_each(|member| r3.step(Input::Connected(member)));
+    for round in 0..400 {
+        let nobody = hash(context::SEED, &u64::to_le_bytes(round));
+        let (digest, block) = lab.block(0, (9_000 + round, nobody), round, Justify::None);
+        r3.hear_vote(0, lab.vote(0, 0, None, Some((9_001 + round, digest))));
+        r3.wait(50_000);
+        let blocks = vec![block];
+        r3.hear(0, Message::Blocks { digest, blocks }).unwrap();
+    }
+    let held = r3.replica.held();
+    assert!(held.wanted <= 16, "{} wants for one member's inventions", held.wanted);
+}

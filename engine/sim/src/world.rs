@@ -184,7 +184,7 @@ impl<'a> World<'a> {
             return true;
         }
         let late = self.healed_at.is_some_and(|at| self.time > at + options.patience_us);
-        if self.done_at.is_none() && (late || self.events > options.max_events) {
+        if self.done_at.is_none() && (late || self.too_many(options)) {
             self.report_stuck(
                 "22",
                 if late {
@@ -198,7 +198,12 @@ impl<'a> World<'a> {
         self.done_at
             .as_ref()
             .is_some_and(|(at, _)| self.time > at + IDLE_WATCH_US)
-            || self.events > options.max_events
+            || self.too_many(options)
+    }
+
+    /// A larger cluster has more to say.
+    fn too_many(&self, options: &Options) -> bool {
+        self.events > options.max_events * (self.plan.roles.len() as u64).max(4) / 4
     }
 
     fn report_stuck(&mut self, invariant: &'static str, why: &str) {

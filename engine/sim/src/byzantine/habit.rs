@@ -113,7 +113,7 @@ habits! {
     FalseClaims = "lie: false claim of a commit", [13, 15], |_: &mut Prng| certificates::FalseClaims;
     /// Views, slots and heights far in the future.
     FarFuture = "lie: far future", [15], |_: &mut Prng| replica::FarFuture;
-    /// Locks far above everything, in the view at hand. Open: see [`Habit::is_open`].
+    /// Locks far above everything, in the view at hand.
     FarLocks = "lie: lock far above everything", [15], |_: &mut Prng| replica::FarLocks;
     /// Hears nothing, and asks for views for ever.
     Deaf = "lie: deaf, suspects", [17], |_: &mut Prng| timing::Deaf;
@@ -149,12 +149,6 @@ habits! {
 }
 
 impl Habit {
-    /// Breaks liveness today (PROTOCOL.md, section 11), so no seed draws it: such a lock is the newest vote of its
-    /// member, and hides the older ones that would show a parked replica what was committed (R-TELL).
-    pub(crate) fn is_open(self) -> bool {
-        self == Self::FarLocks
-    }
-
     /// Those that a seed's own generator draws from; the others come from a fork of it.
     const OLD: usize = 20;
 
@@ -188,7 +182,6 @@ impl Habit {
         for _ in 0..prng.range(1, 3) {
             habits.push(prng.pick(&Self::ALL[Self::OLD..]));
         }
-        habits.retain(|habit| !habit.is_open());
         if collude {
             habits.push(prng.pick(&Self::TOGETHER));
             habits.push(prng.pick(&Self::TOGETHER));

@@ -229,9 +229,9 @@ impl Strategy for BadTimestamps {
         let timestamp = match me.prng.below(8) {
             0 => parent,
             1 => parent.saturating_sub(drift),
-            2 => parent + 1,
-            3 => block.timestamp + drift * 9 / 10,
-            4 => block.timestamp + 4 * drift,
+            2 => parent.saturating_add(1),
+            3 => block.timestamp.saturating_add(drift * 9 / 10),
+            4 => block.timestamp.saturating_add(4 * drift),
             5 => u64::MAX - 2,
             _ => return,
         };
