@@ -247,6 +247,10 @@ impl Replica {
         if !self.replaying {
             records.push(Record::Vote(VoteRecord::Committed(slot, digest)));
             self.append(records, Vec::new(), false, Done::Nothing, out);
+            let (me, view) = (self.me, self.safety.view());
+            for member in self.change.apart(view).iter().filter(|member| *member != me) {
+                self.tell_commits(member, view, out);
+            }
         }
     }
 

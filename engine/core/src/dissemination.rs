@@ -34,7 +34,8 @@ impl Replica {
         // What only its owner's word names keeps to the lane's limits, whoever sends it.
         let wanted = self.fetch.needs(&digest) || self.fetch.needs_lane(lane, height);
         let asked = from == lane || self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
-        if !wanted && !(asked && self.admits(&batch)) {
+        let fits = wanted || asked && self.admits(&batch);
+        if !fits {
             self.counters.dropped += 1;
             let above = from == lane && height > self.committed_height(lane);
             let missed = &mut self.lanes[usize::from(lane)].missed;

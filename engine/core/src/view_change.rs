@@ -190,6 +190,17 @@ impl ViewChange {
         }
     }
 
+    /// Members that stand against the view: they may not vote in it, and may lack what others say in it.
+    pub(crate) fn apart(&self, view: View) -> MemberSet {
+        let mut set = MemberSet::default();
+        for (member, (suspect, timeout)) in (0..).zip(self.suspects.iter().zip(&self.timeouts)) {
+            if *suspect == Some(view) || timeout.as_ref().is_some_and(|t| t.timeout.view == view) {
+                set.insert(member);
+            }
+        }
+        set
+    }
+
     fn count_against(&self, view: View) -> usize {
         let mut set = MemberSet::default();
         for (member, (suspect, timeout)) in (0..).zip(self.suspects.iter().zip(&self.timeouts)) {

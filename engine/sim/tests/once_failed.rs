@@ -5,10 +5,12 @@ use trireme_sim::{Options, run_seed};
 
 #[test]
 fn seeds_that_failed_once() {
-    // A lag longer than the rings of votes; a storm of fetches for a faulty lane; a replica parked in a view; a
-    // batch that left while nobody was connected; an oracle
+    // Lags longer than the rings of votes; a storm of fetches for a faulty lane; replicas parked in a view; a
+    // batch that left while nobody was connected; owners who lie about what lies below; an oracle
     // that was too strict.
-    for seed in [132, 384, 596, 1172, 1188, 1240, 1643, 1833, 3194, 3289, 3746] {
+    for seed in [
+        132, 384, 596, 1172, 1188, 1240, 1643, 1830, 1833, 1958, 3194, 3289, 3746,
+    ] {
         let report = run_seed(seed, &Options::default());
         assert!(report.violations.is_empty(), "{report}");
     }

@@ -44,8 +44,10 @@ const RULES: &[Rule] = &[
             "benches/",
             "engine/pipeline/tests/",
             "engine/model/src/main.rs",
+            "engine/sim/src/scenario/",
+            "engine/sim/tests/",
         ],
-        why: "files are opened in log and tools, and by the commands of fuzz and model, only",
+        why: "files are opened in log and tools, by the commands of fuzz and model, and where scenarios are read, only",
     },
     Rule {
         words: &["UdpSocket", "TcpStream", "TcpListener"],

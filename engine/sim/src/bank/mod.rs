@@ -45,7 +45,7 @@ pub fn options(clause: Option<&str>) -> Options {
 pub enum Pin {
     /// A seed.
     Seed(u64),
-    /// A scenario of [`twins`](crate::twins).
+    /// A scenario of [`crate::twins`].
     Twins(String),
 }
 
