@@ -55,48 +55,72 @@ struct Client {
 }
 
 /// Every protocol constant has to stand in the file: a default that changes with the version of the program would
-/// give two members of one cluster different ones.
+/// give two members of one cluster different ones. Files are older than those below the line, which may be missing:
+/// their defaults never change.
 macro_rules! protocol {
-    ($($key:ident: $type:ty => $field:ident, $least:expr, $doc:literal;)*) => {
+    (
+        needed: { $($key:ident: $type:ty => $field:ident, $least:expr, $doc:literal;)* }
+        optional: { $($late:ident: $late_type:ty => $late_field:ident, $late_least:expr, $late_doc:literal, $default:expr;)* }
+    ) => {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Protocol {
             $($key: $type,)*
+            $($late: Option<$late_type>,)*
         }
 
         impl Protocol {
             fn params(&self, n: u16, f: u16) -> Params {
-                Params { n, f, $($field: self.$key,)* }
+                let mut params = Params { $($late_field: 0,)* n, f, $($field: self.$key,)* };
+                $(
+                    let default: fn(&Params) -> $late_type = $default;
+                    params.$late_field = self.$late.unwrap_or_else(|| default(&params));
+                )*
+                params
             }
 
             /// The first constant below its least value, with that value.
             fn too_small(&self) -> Option<(&'static str, u64)> {
                 $(if u64::from(self.$key) < $least { return Some((stringify!($key), $least)); })*
+                $(if self.$late.is_some_and(|own| own < $late_least) {
+                    return Some((stringify!($late), $late_least));
+                })*
                 None
             }
         }
 
         fn write_protocol(out: &mut String, params: &Params) {
             $(writeln!(out, concat!(stringify!($key), " = {:<12} # ", $doc), params.$field).expect(IN_MEMORY);)*
+            $(
+                writeln!(out, concat!(stringify!($late), " = {:<12} # ", $late_doc), params.$late_field).expect(IN_MEMORY);
+            )*
         }
     };
 }
 
 protocol! {
-    window_slots: u64 => window, 2, "slots in flight above the committed one";
-    first_blocks: u64 => w0, 1, "blocks of a view before its first certificate";
-    lane_window_heights: u64 => lane_window_heights, 1, "batches of one lane above the committed cut";
-    lane_window_bytes: u64 => lane_window_bytes, 1, "and their bytes";
-    max_batch_bytes: u32 => max_batch_bytes, 1024, "a batch is cut at this size";
-    max_drift_us: u64 => max_drift_us, 1, "how far a block's timestamp may lie ahead of a member's clock";
-    state_interval_slots: u64 => state_interval, 1, "members vote on the state root every so many slots";
-    state_idle_us: u64 => state_idle_us, 1, "and when execution has been idle for so long";
-    timer_floor_us: u64 => timer_floor_us, 1000, "least duration of a view without progress";
-    timer_factor: u64 => timer_factor, 1, "the view timer is so many measured round trips";
-    timer_decay_commits: u64 => timer_decay_commits, 1, "commits after which a lengthened timer is halved";
-    idle_lock_us: u64 => idle_lock_us, 1, "how long the last block's second vote waits for another to ride on";
-    session_window_requests: u32 => session_window, 1, "requests above a client's low mark whose replies are kept";
-    max_sessions: u32 => max_sessions, 1, "clients whose sessions are kept";
+    needed: {
+        window_slots: u64 => window, 2, "slots in flight above the committed one";
+        first_blocks: u64 => w0, 1, "blocks of a view before its first certificate";
+        lane_window_heights: u64 => lane_window_heights, 1, "batches of one lane above the committed cut";
+        lane_window_bytes: u64 => lane_window_bytes, 1, "and their bytes";
+        max_batch_bytes: u32 => max_batch_bytes, 1024, "a batch is cut at this size";
+        max_drift_us: u64 => max_drift_us, 1, "how far a block's timestamp may lie ahead of a member's clock";
+        state_interval_slots: u64 => state_interval, 1, "members vote on the state root every so many slots";
+        state_idle_us: u64 => state_idle_us, 1, "and when execution has been idle for so long";
+        timer_floor_us: u64 => timer_floor_us, 1000, "least duration of a view without progress";
+        timer_factor: u64 => timer_factor, 1, "the view timer is so many measured round trips";
+        timer_decay_commits: u64 => timer_decay_commits, 1, "commits after which a lengthened timer is halved";
+        idle_lock_us: u64 => idle_lock_us, 1, "how long the last block's second vote waits for another to ride on";
+        session_window_requests: u32 => session_window, 1, "requests above a client's low mark whose replies are kept";
+        max_sessions: u32 => max_sessions, 1, "clients whose sessions are kept";
+    }
+    optional: {
+        checkpoint_slots: u64 => checkpoint_slots, 1, "the state is kept as a whole every so many slots", |_| 16_384;
+        checkpoint_bytes: u64 => checkpoint_bytes, 1, "or after so many bytes of requests", |_| 256 << 20;
+        log_window_slots: u64 => log_window, 2, "slots above the newest state that a quorum keeps",
+            |params| params.checkpoint_slots.saturating_mul(4);
+    }
 }
 
 const IN_MEMORY: &str = "writing to a String does not fail";
@@ -151,7 +175,11 @@ fn read_params(source: Source<'_>, file: &File) -> Result<Params, ConfigError> {
     if protocol.lane_window_bytes < u64::from(protocol.max_batch_bytes) {
         return refuse("lane_window_bytes", "must hold a batch of max_batch_bytes".to_owned());
     }
-    Ok(protocol.params(n, f))
+    let params = protocol.params(n, f);
+    if params.log_window < params.checkpoint_slots.saturating_mul(2) {
+        return refuse("log_window_slots", "must be at least twice checkpoint_slots".to_owned());
+    }
+    Ok(params)
 }
 
 fn read_members(source: Source<'_>, entries: &[Member]) -> Result<Vec<MemberEntry>, ConfigError> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use trireme_crypto::Digest;
 
 use crate::check::Checked;
-use crate::message::{Message, SignedAck, SignedBlock, SignedHeader, SignedVote, StateVote};
+use crate::message::{Message, SignedAck, SignedBlock, SignedHeader, SignedVote, StateCertificate, StateVote};
 use crate::record::Record;
 use crate::types::{Height, MemberId, Slot, View};
 
@@ -46,6 +46,21 @@ pub enum Input {
         slot: Slot,
         /// Roots, if they were asked for.
         state: Option<StateVote>,
+    },
+    /// The host's own image of a checkpoint ([`Execution::checkpoint`]) is durable as a snapshot.
+    Snapshotted {
+        /// The checkpoint.
+        slot: Slot,
+    },
+    /// The image that [`Effect::Transfer`] asked for is verified, durable as a snapshot, and in the executor. Slots at or
+    /// below the anchor's that were given to execution before are void: the host answers them with
+    /// [`Input::Executed`] without roots, or not at all. If execution went past the anchor meanwhile, it says so here all the
+    /// same, and nothing changes: state never goes back.
+    Installed {
+        /// What the image was verified against.
+        certificate: Box<StateCertificate>,
+        /// The block of that slot; its digest is under the certificate's root.
+        anchor: Box<SignedBlock>,
     },
     /// A client bundle whose signature was checked by this replica's own ingress. Give it only while
     /// [`crate::Replica::intake_bytes`] has room.
@@ -108,6 +123,9 @@ pub struct Execution {
     pub batches: Vec<OrderedBatch>,
     /// Whether the state root after this slot is wanted.
     pub root: bool,
+    /// The slot is a checkpoint: its root is wanted, in a [`StateVote`] that says so, and an image, unless a snapshot of
+    /// this slot or a later one is held. On a replay, too: give the vote to [`crate::Replica::replayed`].
+    pub checkpoint: bool,
     /// Whether the slot was committed by the fast path here.
     pub fast: bool,
     /// A restart executes it again: no replies are due.
@@ -159,6 +177,36 @@ pub enum Effect {
     StateRoot {
         /// That slot.
         slot: Slot,
+    },
+    /// A checkpoint is stable: the certificate has q votes, and this replica executed to the same root. Belongs to the
+    /// snapshot of that slot; snapshots older than the newest two stable ones may go.
+    Stable {
+        /// Its votes.
+        certificate: Box<StateCertificate>,
+        /// The block of that slot.
+        anchor: Box<SignedBlock>,
+    },
+    /// Once `after` is durable, the log may drop: batches at or below their lane's height, blocks ([`VoteRecord::Block`]
+    /// and [`VoteRecord::Accept`]) below `slot`, and all other vote records before that append. What still counts of
+    /// them stands in that append again, in [`VoteRecord::Standing`] (R-RELEASE).
+    ///
+    /// [`VoteRecord::Block`]: crate::record::VoteRecord::Block
+    /// [`VoteRecord::Accept`]: crate::record::VoteRecord::Accept
+    /// [`VoteRecord::Standing`]: crate::record::VoteRecord::Standing
+    Release {
+        /// The append that carries forward what stands.
+        after: AppendId,
+        /// Blocks below this slot are not needed.
+        slot: Slot,
+        /// By lane: batches up to here are not needed.
+        heights: Vec<Height>,
+    },
+    /// This replica is so far behind that it should fetch the image of this stable checkpoint from its peers, and answer
+    /// with [`Input::Installed`]. It comes again with a newer certificate while this replica lags; the host changes over
+    /// at the latest when nobody serves the older image any more.
+    Transfer {
+        /// Its votes.
+        certificate: Box<StateCertificate>,
     },
     /// Read these records from the log and send them to the member: a [`Message::Batch`] each, or one
     /// [`Message::Blocks`] with all of them in this order; [`Message::NotHeld`] if the first is not there, and what

@@ -1,6 +1,10 @@
 //! The tree of known blocks, and the committed chain through it.
 
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec,
+    vec::Vec,
+};
 
 use trireme_crypto::Digest;
 
@@ -25,8 +29,10 @@ pub(crate) struct Node {
 pub(crate) struct Chain {
     nodes: BTreeMap<Digest, Node>,
     slots: BTreeMap<Slot, Vec<Digest>>,
-    /// Digest of the committed block of each slot; index 0 is genesis.
-    committed: Vec<Digest>,
+    /// The lowest slot of which the committed block is known: 0, a checkpoint that was installed, or one that was released.
+    base: Slot,
+    /// Digest of the committed block of each slot from `base` on.
+    committed: VecDeque<Digest>,
     /// The newest committed block's cut.
     cut: Vec<(Height, Digest)>,
 }
@@ -55,7 +61,8 @@ impl Chain {
         Self {
             nodes: BTreeMap::from([(genesis, node)]),
             slots: BTreeMap::from([(0, vec![genesis])]),
-            committed: vec![genesis],
+            base: 0,
+            committed: VecDeque::from([genesis]),
             cut: vec![(0, Digest::ZERO); n],
         }
     }
@@ -109,15 +116,16 @@ impl Chain {
     }
 
     pub(crate) fn committed_slot(&self) -> Slot {
-        self.committed.len() as Slot - 1
+        self.base + self.committed.len() as Slot - 1
     }
 
     pub(crate) fn committed_tip(&self) -> Digest {
-        *self.committed.last().expect("genesis is committed")
+        *self.committed.back().expect("genesis is committed")
     }
 
     pub(crate) fn committed_at(&self, slot: Slot) -> Option<Digest> {
-        usize::try_from(slot).ok().and_then(|i| self.committed.get(i)).copied()
+        let index = usize::try_from(slot.checked_sub(self.base)?).ok()?;
+        self.committed.get(index).copied()
     }
 
     /// Cut of the newest committed block.
@@ -138,7 +146,7 @@ impl Chain {
                 return (block.slot == slot).then_some(at);
             }
             // A committed block's ancestors are the committed chain: no need to walk it.
-            if slot <= self.committed_slot() && self.committed_at(block.slot) == Some(at) {
+            if (self.base..=self.committed_slot()).contains(&slot) && self.committed_at(block.slot) == Some(at) {
                 return self.committed_at(slot);
             }
             at = block.parent;
@@ -191,8 +199,32 @@ impl Chain {
         );
         let cut: Vec<_> = block.cut.iter().map(|c| (c.height, c.digest)).collect();
         self.cut = cut;
-        self.committed.push(digest);
-        self.prune();
+        self.committed.push_back(digest);
+    }
+
+    #[expect(dead_code)]
+    /// The lowest slot of which the committed block is known.
+    pub(crate) fn base(&self) -> Slot {
+        self.base
+    }
+
+    /// The committed chain starts at this block from now on; what was known of it is forgotten.
+    pub(crate) fn anchor(&mut self, digest: Digest, signed: SignedBlock, now: Tick) {
+        assert!(signed.block.slot > self.committed_slot(), "a chain never goes back");
+        self.base = signed.block.slot;
+        self.committed = VecDeque::from([digest]);
+        self.cut = signed.block.cut.iter().map(|c| (c.height, c.digest)).collect();
+        self.insert(digest, signed, now, true);
+    }
+
+    #[expect(dead_code)]
+    /// Forgets the committed slots below `slot`, which is committed.
+    pub(crate) fn rebase(&mut self, slot: Slot) {
+        assert!(slot <= self.committed_slot(), "only what is committed is released");
+        while self.base < slot {
+            self.committed.pop_front();
+            self.base += 1;
+        }
     }
 
     /// After recovery: what was replayed came now, as far as measured times are concerned.
@@ -200,17 +232,27 @@ impl Chain {
         self.nodes.values_mut().for_each(|node| node.received = now);
     }
 
-    fn prune(&mut self) {
-        let Some(floor) = self.committed_slot().checked_sub(RETAINED_SLOTS) else {
-            return;
-        };
+    /// Drops blocks that serve nobody any more: below the base, or long committed and executed (`executed`). Those that are
+    /// `listed` stay: whether a Qc passes them is read off their chain (R-REPORT).
+    pub(crate) fn prune(&mut self, executed: Slot, listed: impl Fn(&Digest) -> bool) {
+        let old = self.committed_slot().saturating_sub(RETAINED_SLOTS);
+        let floor = old.min(executed).max(self.base);
+        let mut kept = Vec::new();
         while let Some(entry) = self.slots.first_entry() {
-            if *entry.key() >= floor {
+            let slot = *entry.key();
+            if slot >= floor {
                 break;
             }
             for digest in entry.remove() {
-                self.nodes.remove(&digest);
+                if listed(&digest) {
+                    kept.push((slot, digest));
+                } else {
+                    self.nodes.remove(&digest);
+                }
             }
+        }
+        for (slot, digest) in kept {
+            self.slots.entry(slot).or_default().push(digest);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::quorum::{MemberSet, Quorums};
 use crate::types::{Keys, MemberId, Params, View};
-use crate::wire::MAX_BLOCKS_PER_ANSWER;
+use crate::wire::{MAX_BLOCKS_PER_ANSWER, MAX_STATE_PART_BYTES};
 
 /// What messages are judged by.
 #[derive(Clone)]
@@ -55,6 +55,12 @@ impl Checked {
     /// What was said.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// What was said, for a host that routes it elsewhere than to the core ([`Message::FetchState`],
+    /// [`Message::StatePart`]).
+    pub fn into_message(self) -> Message {
+        self.message
     }
 
     pub(crate) fn into_parts(self) -> (MemberId, Message, Vec<Digest>) {
@@ -329,6 +335,9 @@ impl CheckContext {
         if certificate.votes.len() < self.quorums.one_honest() {
             return Err(Reject::Count);
         }
+        if certificate.vote.slot == 0 {
+            return Err(Reject::Inconsistent);
+        }
         self.ascending(certificate.votes.iter().map(|v| v.0))?;
         let statement = certificate.vote.statement(&gather.domain);
         gather
@@ -393,7 +402,25 @@ pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Resu
             }
         }
         Message::FetchBatches { lane, .. } => context.member(*lane)?,
-        Message::Suspect { .. } | Message::StateVote(_) | Message::FetchBlocks { .. } | Message::NotHeld { .. } => {}
+        Message::StateVote(signed) => {
+            if signed.vote.slot == 0 {
+                return Err(Reject::Inconsistent);
+            }
+        }
+        Message::FetchState { slot, .. } => {
+            if *slot == 0 {
+                return Err(Reject::Inconsistent);
+            }
+        }
+        Message::StatePart { slot, bytes, .. } => {
+            if *slot == 0 {
+                return Err(Reject::Inconsistent);
+            }
+            if bytes.len() > MAX_STATE_PART_BYTES {
+                return Err(Reject::TooLarge);
+            }
+        }
+        Message::Suspect { .. } | Message::FetchBlocks { .. } | Message::NotHeld { .. } => {}
     }
     context.settle(&gather)?;
     Ok(Checked {

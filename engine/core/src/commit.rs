@@ -242,6 +242,7 @@ impl Replica {
         for block in path.into_iter().rev() {
             self.commit_block(block, fast);
         }
+        self.prune_chain();
         self.safety.committed(slot);
         self.want_missed();
         if !self.replaying {

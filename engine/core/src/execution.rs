@@ -41,6 +41,16 @@ impl ExecutionQueue {
         self.executed == committed
     }
 
+    /// The state is that after `slot`: what is below is void.
+    pub(crate) fn anchor(&mut self, slot: Slot) {
+        let skipped = slot.saturating_sub(self.sent);
+        for _ in 0..skipped {
+            self.fast.pop_front();
+        }
+        self.sent = self.sent.max(slot);
+        self.executed = self.executed.max(slot);
+    }
+
     /// Gives slots from `slot` on to execution again: only a seeded bug does that.
     pub(crate) fn give_again(&mut self, slot: Slot) {
         self.sent = self.sent.min(slot - 1);
@@ -144,6 +154,7 @@ impl Replica {
             timestamp,
             batches: ordered,
             root,
+            checkpoint: false,
             fast,
             replay: self.replaying,
         }));
@@ -165,7 +176,7 @@ impl Replica {
         }
     }
 
-    fn finish_executed(&mut self, slot: Slot) {
+    pub(crate) fn finish_executed(&mut self, slot: Slot) {
         while self.execution.in_flight.front().is_some_and(|(s, _)| *s <= slot) {
             let (done, batches) = self.execution.in_flight.pop_front().expect("looked at");
             self.execution.executed = self.execution.executed.max(done);

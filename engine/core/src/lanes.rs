@@ -415,6 +415,28 @@ impl Lane {
         }
     }
 
+    /// The state holds what this height and all below did; batches up to there are not needed.
+    pub(crate) fn anchor(&mut self, height: Height, digest: Digest) {
+        if height > 0 {
+            self.history.insert(height, digest);
+        }
+        self.drop_orphans();
+    }
+
+    #[expect(dead_code)]
+    /// Forgets executed batches below a height that peers get from an image.
+    pub(crate) fn release(&mut self, height: Height) {
+        self.history = self.history.split_off(&height);
+        while let Some(oldest) = self.retained.front().copied()
+            && self.stored.get(&oldest).is_none_or(|s| s.header().height < height)
+        {
+            self.retained.pop_front();
+            if let Some(old) = self.stored.remove(&oldest) {
+                self.retained_bytes -= old.body.len() as u64;
+            }
+        }
+    }
+
     /// Drops batches that can never be executed: at or below an executed height and not executed.
     pub(crate) fn drop_orphans(&mut self) {
         let floor = self.history.last_key_value().map_or(0, |(h, _)| *h);

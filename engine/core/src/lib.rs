@@ -25,6 +25,7 @@ pub mod types;
 pub mod wire;
 
 mod chain;
+mod checkpoint;
 mod commit;
 mod dissemination;
 mod execution;

@@ -366,6 +366,8 @@ pub struct StateVote {
     pub receipts_root: Digest,
     /// The block's.
     pub timestamp: u64,
+    /// Whether the slot is a checkpoint; the chain decides that, so it is equal everywhere. q such votes make it stable.
+    pub checkpoint: bool,
 }
 
 impl StateVote {
@@ -384,7 +386,8 @@ pub struct SignedStateVote {
     pub signature: Signature,
 }
 
-/// f+1 equal state votes: one honest replica executed to this root.
+/// f+1 equal state votes: one honest replica executed to this root. With q of a checkpoint it is stable: then, too, the
+/// root covers the digest of the slot's block.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct StateCertificate {
     /// What is certified.
@@ -472,6 +475,22 @@ pub enum Message {
     NotHeld {
         /// What was asked for.
         digest: Digest,
+    },
+    /// Asks for a part of the image of a stable checkpoint. Opaque to the core: the host routes it to who serves images.
+    FetchState {
+        /// The checkpoint.
+        slot: Slot,
+        /// Which part; 0 is the manifest.
+        part: u32,
+    },
+    /// Answer to `FetchState`. Opaque to the core: the host verifies it against the certificate before any use.
+    StatePart {
+        /// The checkpoint.
+        slot: Slot,
+        /// Which part.
+        part: u32,
+        /// The part, at most [`crate::wire::MAX_STATE_PART_BYTES`]; empty: not held.
+        bytes: Bytes,
     },
 }
 

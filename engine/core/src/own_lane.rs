@@ -77,6 +77,12 @@ impl OwnLane {
         height <= self.reserved
     }
 
+    #[expect(dead_code)]
+    /// Heights up to here are reserved.
+    pub(crate) fn reservation(&self) -> Height {
+        self.reserved
+    }
+
     fn next_height(&self) -> Height {
         self.last.0.max(self.skip_to) + 1
     }

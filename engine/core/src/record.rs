@@ -1,11 +1,11 @@
 //! What a replica writes to its log (R-DURABLE).
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use trireme_crypto::Digest;
 
-use crate::message::{Batch, Qc, SignedBlock, SignedTimeout, Tc};
+use crate::message::{Accepted, Batch, Entry, Qc, SignedBlock, SignedTimeout, Tc};
 use crate::types::{Height, Slot};
 
 /// A record of the write-ahead log. `encode`/`decode` are in [`crate::wire`]: the batch body stays borrowed.
@@ -34,4 +34,29 @@ pub enum VoteRecord {
     Reserve(Height),
     /// Committed up to here. Advisory: lets a restart execute without asking; a commit is final.
     Committed(Slot, Digest),
+    /// All promises that stand, in one: what was written of them before may be released (R-RELEASE).
+    Standing(Box<Standing>),
+}
+
+/// The promises of a replica at one point of its log. Blocks that are still listed have their own records before it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Standing {
+    /// What let it into its view.
+    pub entry: Entry,
+    /// Its highest Qc.
+    pub high_qc: Qc,
+    /// Its newest Timeout.
+    pub timeout: Option<SignedTimeout>,
+    /// R-REPORT's list, ascending.
+    pub accepted: Vec<Accepted>,
+    /// The last block that it accepted in its view. A Qc may have passed it, and no other of that slot may be accepted.
+    pub last: Option<(Slot, Digest)>,
+    /// How many it accepted in its view.
+    pub accepted_in_view: u64,
+    /// Its lock in its view.
+    pub locked: Option<(Slot, Digest)>,
+    /// Own headers up to this height may have left.
+    pub reserved: Height,
+    /// The newest slot that it committed, and its block.
+    pub committed: (Slot, Digest),
 }

@@ -3,7 +3,7 @@
 use crate::api::Outbox;
 use crate::lanes::Verdict;
 use crate::message::Batch;
-use crate::record::{Record, VoteRecord};
+use crate::record::{Record, Standing, VoteRecord};
 use crate::replica::Replica;
 use crate::types::Tick;
 use crate::view_change::Ground;
@@ -66,7 +66,22 @@ impl Replica {
             }
             VoteRecord::Reserve(height) => self.own.replay_reserve(height),
             VoteRecord::Committed(slot, digest) => self.commit_to(slot, digest, false, out),
+            VoteRecord::Standing(standing) => self.replay_standing(*standing, forgets, out),
         }
+    }
+
+    /// What stood when earlier records were released; some of them may be here all the same.
+    fn replay_standing(&mut self, standing: Standing, forgets: bool, out: &mut Outbox) {
+        let (slot, digest) = standing.committed;
+        self.own.replay_reserve(standing.reserved);
+        if !forgets {
+            let newer = standing.entry.view() > self.safety.view();
+            self.safety.restore(standing);
+            if newer {
+                self.start_view();
+            }
+        }
+        self.commit_to(slot, digest, false, out);
     }
 
     /// After the last record: what was promised is told again when channels open.

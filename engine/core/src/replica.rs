@@ -8,6 +8,7 @@ use crate::api::{Alarm, AppendId, Effect, Evidence, Input, JobId, Outbound, Outb
 use crate::bugs::Bugs;
 use crate::chain::Chain;
 use crate::check::{CheckContext, Checked};
+use crate::checkpoint::Checkpoints;
 use crate::execution::ExecutionQueue;
 use crate::fetch::Fetcher;
 use crate::lanes::Lane;
@@ -103,6 +104,7 @@ pub struct Replica {
     pub(crate) peers: Vec<Peer>,
     pub(crate) execution: ExecutionQueue,
     pub(crate) state: StateVotes,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) appends: VecDeque<(AppendId, Done)>,
     pub(crate) next_append: AppendId,
     pub(crate) next_job: JobId,
@@ -157,6 +159,7 @@ impl Replica {
             peers: vec![Peer::default(); n],
             execution: ExecutionQueue::default(),
             state: StateVotes::new(n),
+            checkpoints: Checkpoints::default(),
             appends: VecDeque::new(),
             next_append: 1,
             next_job: 1,
@@ -208,6 +211,8 @@ impl Replica {
             Input::Appended(id) => self.on_appended(id, out),
             Input::Verified { job, good } => self.on_verified(job, good, out),
             Input::Executed { slot, state } => self.on_executed(slot, state, out),
+            Input::Snapshotted { slot } => self.on_snapshotted(slot, out),
+            Input::Installed { certificate, anchor } => self.on_installed(*certificate, *anchor, out),
             Input::Bundle { bytes, ops } => self.own.push(bytes, ops),
             Input::Idle => {
                 self.cut_own_batch(out);
@@ -258,6 +263,8 @@ impl Replica {
                 self.serve_batches(from, lane, (height, digest), floor, out);
             }
             Message::NotHeld { digest } => self.on_not_held(from, &digest),
+            // The host's own affair, should one come here.
+            Message::FetchState { .. } | Message::StatePart { .. } => {}
         }
     }
 

@@ -11,8 +11,9 @@ use trireme_crypto::{Digest, Domain};
 use crate::bugs::Bugs;
 use crate::chain::Chain;
 use crate::message::{Accepted, Block, Entry, Justify, Qc, QcRef, SignedTimeout, SignedVote, Tc, Timeout, Vote};
+use crate::record::Standing;
 use crate::safe_tip::safe_tip;
-use crate::types::{Keys, Params, Slot, View};
+use crate::types::{Height, Keys, Params, Slot, View};
 
 /// Why a block cannot be accepted (now).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,11 +321,50 @@ impl Safety {
         }
     }
 
+    /// R-REPORT's list.
+    pub(crate) fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+
+    #[expect(dead_code)]
+    /// All promises, as they stand now.
+    pub(crate) fn standing(&self, reserved: Height, committed: (Slot, Digest)) -> Standing {
+        Standing {
+            entry: self.entry.clone(),
+            high_qc: self.high_qc.clone(),
+            timeout: self.timeout.clone(),
+            accepted: self.accepted.clone(),
+            last: self.last,
+            accepted_in_view: self.accepted_in_view,
+            locked: self.locked,
+            reserved,
+            committed,
+        }
+    }
+
     // Recovery: the same changes without signing.
 
+    /// The promises as they stood; records before this one may be missing.
+    pub(crate) fn restore(&mut self, standing: Standing) {
+        self.view = standing.entry.view();
+        if let Entry::Tc(tc) = &standing.entry {
+            self.base = safe_tip(tc, self.params.n, self.params.f, &self.bugs).slot;
+        }
+        self.entry = standing.entry;
+        self.high_qc = standing.high_qc;
+        self.timeout = standing.timeout;
+        self.accepted = standing.accepted;
+        self.last = standing.last;
+        self.accepted_in_view = standing.accepted_in_view;
+        self.locked = standing.locked;
+    }
+
     pub(crate) fn replay_accept(&mut self, digest: Digest, block: &Block, chain: &Chain) {
-        assert_eq!(block.view, self.view, "an acceptance is logged in its view");
-        self.note_accepted(digest, block, chain);
+        assert!(block.view >= self.view, "views never go back");
+        // Of a later view: that view's entry was released, so all that stood when it was released follows.
+        if block.view == self.view {
+            self.note_accepted(digest, block, chain);
+        }
     }
 
     pub(crate) fn replay_timeout(&mut self, timeout: SignedTimeout) {

@@ -75,6 +75,13 @@ impl Replica {
         if self.halted || self.state.own.contains_key(&vote.slot) {
             return;
         }
+        let signed = self.remember_state(vote);
+        self.send(To::All, Message::StateVote(signed.clone()), out);
+        self.on_state_vote(self.me, signed, out);
+    }
+
+    /// Signs an own vote and keeps it, to be told to whoever connects.
+    pub(crate) fn remember_state(&mut self, vote: StateVote) -> SignedStateVote {
         self.counters.signatures_made += 1;
         let signature = self.keys.sign(&vote.statement(&self.domain));
         self.state.own.insert(vote.slot, vote.clone());
@@ -83,8 +90,7 @@ impl Replica {
         }
         let signed = SignedStateVote { vote, signature };
         self.state.newest = Some(signed.clone());
-        self.send(To::All, Message::StateVote(signed.clone()), out);
-        self.on_state_vote(self.me, signed, out);
+        signed
     }
 
     pub(crate) fn on_state_vote(&mut self, from: MemberId, signed: SignedStateVote, out: &mut Outbox) {

@@ -63,6 +63,12 @@ pub struct Params {
     pub state_interval: u64,
     /// And when execution has been idle for this long.
     pub state_idle_us: u64,
+    /// A slot is a checkpoint when it lies this many slots above the last one (section 8),
+    pub checkpoint_slots: u64,
+    /// or when this many body bytes were ordered since.
+    pub checkpoint_bytes: u64,
+    /// Slots above the stable checkpoint that may be accepted (R-ACCEPT 5).
+    pub log_window: u64,
     /// R-TIMER's floor of the view timer.
     pub timer_floor_us: u64,
     /// R-TIMER's c.
@@ -91,6 +97,9 @@ impl Params {
             max_drift_us: 500_000,
             state_interval: 64,
             state_idle_us: 20_000,
+            checkpoint_slots: 16_384,
+            checkpoint_bytes: 256 << 20,
+            log_window: 4 * 16_384,
             timer_floor_us: 50_000,
             timer_factor: 8,
             timer_decay_commits: 64,

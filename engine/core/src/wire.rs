@@ -22,6 +22,9 @@ pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most blocks in one answer.
 pub const MAX_BLOCKS_PER_ANSWER: usize = 64;
 
+/// The longest part of an image.
+pub const MAX_STATE_PART_BYTES: usize = 4 << 20;
+
 const HEADER_BYTES: usize = 17;
 const TAG_BATCH: u8 = 0;
 const TAG_SMALL: u8 = 1;
@@ -45,11 +48,16 @@ enum Small {
     FetchBatches(MemberId, Height, Digest, Height),
     NotHeld(Digest),
     Committed(Slot, Digest),
+    FetchState(Slot, u32),
+    StatePart(Slot, u32, Bytes),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
 pub fn is_bulk(message: &Message) -> bool {
-    matches!(message, Message::Batch(_) | Message::Blocks { .. })
+    matches!(
+        message,
+        Message::Batch(_) | Message::Blocks { .. } | Message::StatePart { .. }
+    )
 }
 
 /// The frame of an envelope.
@@ -166,6 +174,8 @@ impl Small {
             } => Self::FetchBatches(lane, height, digest, floor),
             Message::NotHeld { digest } => Self::NotHeld(digest),
             Message::Committed { slot, digest } => Self::Committed(slot, digest),
+            Message::FetchState { slot, part } => Self::FetchState(slot, part),
+            Message::StatePart { slot, part, bytes } => Self::StatePart(slot, part, bytes),
         }
     }
 
@@ -192,6 +202,8 @@ impl Small {
             },
             Self::NotHeld(digest) => Message::NotHeld { digest },
             Self::Committed(slot, digest) => Message::Committed { slot, digest },
+            Self::FetchState(slot, part) => Message::FetchState { slot, part },
+            Self::StatePart(slot, part, bytes) => Message::StatePart { slot, part, bytes },
         }
     }
 }

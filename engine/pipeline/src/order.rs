@@ -211,6 +211,11 @@ impl Order {
                 self.executions.push_back(ExecuteJob::Slot(execution));
             }
             Effect::StateRoot { slot } => self.executions.push_back(ExecuteJob::Root(slot)),
+            // Roots of checkpoints are made and voted on; nothing is released or transferred yet.
+            Effect::Stable { certificate, .. } => {
+                tracing::info!(slot = certificate.vote.slot, "checkpoint is stable");
+            }
+            Effect::Release { .. } | Effect::Transfer { .. } => {}
             Effect::Evidence(evidence) => {
                 let accused = accused(&evidence);
                 tracing::error!(kind = evidence.kind(), accused, "evidence of misbehaviour");

@@ -194,7 +194,7 @@ impl<D: PeerDoor> Peers<D> {
 }
 
 /// Kinds of messages, as [`kind`] numbers them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "batch",
     "ack",
     "certificate",
@@ -212,6 +212,8 @@ const KINDS: [&str; 17] = [
     "fetch_batches",
     "not_held",
     "committed",
+    "fetch_state",
+    "state_part",
 ];
 
 fn kind(message: &Message) -> usize {
@@ -233,6 +235,8 @@ fn kind(message: &Message) -> usize {
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
         Message::Committed { .. } => 16,
+        Message::FetchState { .. } => 17,
+        Message::StatePart { .. } => 18,
     }
 }
 

@@ -119,7 +119,9 @@ impl Replay<'_> {
         for effect in self.out.drain(..) {
             match effect {
                 Effect::Execute(execution) => {
-                    self.machine.execute(&execution);
+                    if let (_, Some(state)) = self.machine.execute(&execution) {
+                        self.replica.replayed(state);
+                    }
                 }
                 other => panic!("a replay only executes, not {other:?}"),
             }

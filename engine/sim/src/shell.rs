@@ -90,6 +90,7 @@ impl World<'_> {
                 );
             }
             Effect::Disconnect { member, reason } => self.accuse(host, member, reason.name()),
+            Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
             Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
             Effect::Alarm(alarm) => {
                 let scene = self.scene(host);

@@ -51,6 +51,9 @@ impl TraceHash {
             Effect::Disconnect { member, .. } => self.add(7 ^ (u64::from(*member) << 8)),
             Effect::Evidence(_) => self.add(8),
             Effect::Alarm(_) => self.add(9),
+            Effect::Stable { certificate, .. } => self.add(10 ^ (certificate.vote.slot << 8)),
+            Effect::Release { slot, .. } => self.add(11 ^ (slot << 8)),
+            Effect::Transfer { certificate } => self.add(12 ^ (certificate.vote.slot << 8)),
         }
     }
 
@@ -89,6 +92,8 @@ pub(crate) fn input(input: &Input) -> String {
             )
         }
         Input::Bundle { ops, .. } => format!("bundle of {ops}"),
+        Input::Snapshotted { slot } => format!("snapshot of s{slot} is durable"),
+        Input::Installed { certificate, .. } => format!("state of s{} installed", certificate.vote.slot),
         Input::Idle => "idle".into(),
         Input::Timeout => "timeout".into(),
     }
@@ -135,6 +140,9 @@ fn one_effect(effect: &Effect) -> String {
         Effect::Disconnect { member, reason } => format!("disconnect {member}: {}", reason.name()),
         Effect::Evidence(evidence) => format!("EVIDENCE {}", evidence.kind()),
         Effect::Alarm(alarm) => format!("ALARM {alarm:?}"),
+        Effect::Stable { certificate, .. } => format!("checkpoint s{} is stable", certificate.vote.slot),
+        Effect::Release { after, slot, heights } => format!("release below s{slot}, up to {heights:?}, after #{after}"),
+        Effect::Transfer { certificate } => format!("fetch the state of s{}", certificate.vote.slot),
     }
 }
 
@@ -155,6 +163,7 @@ fn record(record: &Record) -> String {
         Record::Vote(VoteRecord::Enter(tc)) => format!("enter v{}", tc.view + 1),
         Record::Vote(VoteRecord::Reserve(height)) => format!("reserve {height}"),
         Record::Vote(VoteRecord::Committed(slot, _)) => format!("committed s{slot}"),
+        Record::Vote(VoteRecord::Standing(standing)) => format!("standing, {} listed", standing.accepted.len()),
     }
 }
 
@@ -210,6 +219,10 @@ pub(crate) fn message(message: &Message) -> String {
             format!("fetch batch {} of lane {lane} above {floor}", digest.short())
         }
         Message::NotHeld { digest } => format!("not held {}", digest.short()),
+        Message::FetchState { slot, part } => format!("fetch part {part} of the state of s{slot}"),
+        Message::StatePart { slot, part, bytes } => {
+            format!("part {part} of the state of s{slot}, {} bytes", bytes.len())
+        }
     }
 }
 

@@ -109,6 +109,7 @@ impl Load {
             timestamp,
             batches,
             root,
+            checkpoint: false,
             fast: true,
             replay: false,
         }

@@ -110,6 +110,10 @@ pub struct Executor {
     session_changes: Vec<Change>,
     executed: Slot,
     timestamp: u64,
+    /// Digest of the block of the slot executed last: a root covers it, so that a certificate names the chain, too.
+    block: Digest,
+    /// Whether that slot is a checkpoint.
+    checkpoint: bool,
     /// Digests of the last slot's reply sets: the leaves of its receipts root.
     receipts: Vec<Digest>,
     groups: Vec<Group>,
@@ -141,6 +145,8 @@ impl Executor {
             session_changes: Vec::new(),
             executed: 0,
             timestamp: 0,
+            block: Digest::ZERO,
+            checkpoint: false,
             receipts: Vec::new(),
             groups: Vec::new(),
             group_of: HashMap::new(),
@@ -190,11 +196,12 @@ impl Executor {
             }
         }
         (self.executed, self.timestamp) = (place.slot, place.timestamp);
+        (self.block, self.checkpoint) = (execution.block, execution.checkpoint);
         self.collect_replies(place, execution.replay, &mut done);
         if self.sessions.touched() >= MAX_TOUCHED {
             self.settle_sessions();
         }
-        done.state = execution.root.then(|| self.state_root(place.slot));
+        done.state = (execution.root || execution.checkpoint).then(|| self.state_root(place.slot));
         done
     }
 
@@ -207,12 +214,13 @@ impl Executor {
         assert_eq!(slot, self.executed, "the state is that after the last slot");
         self.settle_sessions();
         let (app, sessions) = (self.app.root(), self.session_tree.root());
-        let state_root = hash_parts(context::STATE, &[b"state   ", &app.0, &sessions.0]);
+        let state_root = hash_parts(context::STATE, &[b"state   ", &app.0, &sessions.0, &self.block.0]);
         StateVote {
             slot,
             state_root,
             receipts_root: merkle::root(&self.receipts),
             timestamp: self.timestamp,
+            checkpoint: self.checkpoint,
         }
     }
 

@@ -378,6 +378,7 @@ impl Actor {
                 Effect::Evidence(evidence) => self.evidence.push(*evidence),
                 Effect::Alarm(_) => self.alarms += 1,
                 Effect::StateRoot { .. } | Effect::Serve { .. } | Effect::Disconnect { .. } => {}
+                Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
             }
         }
         if self.disk == Disk::Instant {

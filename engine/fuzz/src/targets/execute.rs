@@ -25,6 +25,7 @@ fn slot(slot: u64, bodies: &[&[u8]]) -> Execution {
         timestamp: slot,
         batches: batches.collect(),
         root: true,
+        checkpoint: false,
         fast: true,
         replay: false,
     }

@@ -68,6 +68,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         state_root: Digest([3; 32]),
         receipts_root: Digest([4; 32]),
         timestamp: 5,
+        checkpoint: true,
     };
     let mark = LaneMark { stored: 3, acked: 2 };
     vec![
@@ -125,6 +126,15 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             },
         ),
         ("not-held", Message::NotHeld { digest }),
+        ("fetch-state", Message::FetchState { slot: 64, part: 2 }),
+        (
+            "state-part",
+            Message::StatePart {
+                slot: 64,
+                part: 2,
+                bytes: vec![1, 2, 3].into(),
+            },
+        ),
     ]
 }
 

@@ -301,6 +301,7 @@ impl Edit {
                 _ => self.number(floor, Some(*height)),
             },
             Message::NotHeld { digest } => self.digest(digest, peer!(Message::NotHeld { digest } => *digest)),
+            Message::FetchState { slot, .. } | Message::StatePart { slot, .. } => self.number(slot, None),
         }
     }
 }

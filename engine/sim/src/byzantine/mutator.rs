@@ -16,8 +16,10 @@ use crate::prng::Prng;
 
 /// Kinds of messages.
 pub(crate) const KINDS: u64 = 17;
+/// Kinds that rules never pick: an image's parts are covered by a habit of their own.
+const STATE_KIND: u64 = KINDS;
 
-/// The kind of a message, below [`KINDS`].
+/// The kind of a message.
 pub(crate) fn kind(message: &Message) -> u64 {
     match message {
         Message::Batch(_) => 0,
@@ -37,6 +39,7 @@ pub(crate) fn kind(message: &Message) -> u64 {
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
         Message::Committed { .. } => 16,
+        Message::FetchState { .. } | Message::StatePart { .. } => STATE_KIND,
     }
 }
 

@@ -45,7 +45,8 @@ impl Facts {
             }
             Record::Vote(VoteRecord::Enter(tc)) => self.entered = self.entered.max(tc.view + 1),
             Record::Vote(VoteRecord::Reserve(height)) => self.reserved = self.reserved.max(*height),
-            Record::Vote(VoteRecord::Block(_) | VoteRecord::Committed(..)) => {}
+            // What stands was said by other records before.
+            Record::Vote(VoteRecord::Block(_) | VoteRecord::Committed(..) | VoteRecord::Standing(_)) => {}
         }
     }
 

@@ -416,6 +416,7 @@ mod tests {
                     body: body(&borrowed).into(),
                 }],
                 root: false,
+                checkpoint: false,
                 fast: false,
                 replay: false,
             };

@@ -213,7 +213,7 @@ impl Oracle {
             Record::Vote(VoteRecord::Enter(tc)) => self.judge_tc(scene, tc),
             Record::Vote(VoteRecord::Committed(slot, digest)) => self.committed(scene, *slot, *digest),
             Record::Batch(batch) => self.history.saw_header(&self.domain, &batch.head.header),
-            Record::Vote(VoteRecord::Timeout(_) | VoteRecord::Reserve(_)) => {}
+            Record::Vote(VoteRecord::Timeout(_) | VoteRecord::Reserve(_) | VoteRecord::Standing(_)) => {}
         }
     }
 

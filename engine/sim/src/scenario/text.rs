@@ -21,12 +21,30 @@ pub(crate) struct ParamsText {
     max_drift_us: u64,
     state_interval: u64,
     state_idle_us: u64,
+    #[serde(default = "checkpoint_slots")]
+    checkpoint_slots: u64,
+    #[serde(default = "checkpoint_bytes")]
+    checkpoint_bytes: u64,
+    #[serde(default = "log_window")]
+    log_window: u64,
     timer_floor_us: u64,
     timer_factor: u64,
     timer_decay_commits: u64,
     idle_lock_us: u64,
     session_window: u32,
     max_sessions: u32,
+}
+
+fn checkpoint_slots() -> u64 {
+    Params::new(1, 0).checkpoint_slots
+}
+
+fn checkpoint_bytes() -> u64 {
+    Params::new(1, 0).checkpoint_bytes
+}
+
+fn log_window() -> u64 {
+    Params::new(1, 0).log_window
 }
 
 /// What goes wrong with a disk: a kind that is missing here does not compile.

@@ -73,6 +73,12 @@ fn sizes(plan: &Plan) -> Option<Wrong> {
     if zero || params.timer_decay_commits == 0 || params.timer_floor_us == 0 {
         return Wrong::new("[plan.params]", "a window, a timer or an interval of nothing");
     }
+    if params.checkpoint_slots == 0 || params.checkpoint_bytes == 0 {
+        return Wrong::new("checkpoint", "a checkpoint after nothing");
+    }
+    if params.log_window / 2 < params.checkpoint_slots {
+        return Wrong::new("log_window", "the log's window must hold two checkpoints");
+    }
     if params.lane_window_bytes < u64::from(params.max_batch_bytes) {
         return Wrong::new("lane_window_bytes", "a lane's window must hold a batch");
     }

@@ -122,6 +122,11 @@ fn ordinary_constants(search: &mut Search<'_>) {
         }),
         ("max_drift_us", |own, usual| own.max_drift_us = usual.max_drift_us),
         ("state_interval", |own, usual| own.state_interval = usual.state_interval),
+        ("checkpoints", |own, usual| {
+            own.checkpoint_slots = usual.checkpoint_slots;
+            own.checkpoint_bytes = usual.checkpoint_bytes;
+            own.log_window = usual.log_window;
+        }),
         ("state_idle_us", |own, usual| own.state_idle_us = usual.state_idle_us),
         ("timer_floor_us", |own, usual| own.timer_floor_us = usual.timer_floor_us),
         ("timer_factor", |own, usual| own.timer_factor = usual.timer_factor),

@@ -88,6 +88,9 @@ fn params(n: u16, f: u16) -> Params {
         // Executed logs are compared by the judge: no votes on states.
         state_interval: u64::MAX,
         state_idle_us: u64::MAX,
+        checkpoint_slots: u64::MAX,
+        checkpoint_bytes: u64::MAX,
+        log_window: u64::MAX,
         ..Params::new(n, f)
     }
 }
@@ -494,7 +497,8 @@ impl Cluster {
                     }
                     inputs.push_back(Input::Executed { slot, state: None });
                 }
-                Effect::StateRoot { .. } => {}
+                Effect::StateRoot { .. } | Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {
+                }
                 Effect::Serve { to, kind, digests } => self.serve(instance, to, kind, &digests, only),
                 Effect::Disconnect { member, reason } if correct => self.judge.refused(instance, member, reason),
                 Effect::Evidence(evidence) if correct => self.judge.evidence(instance, &evidence),

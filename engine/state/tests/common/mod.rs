@@ -43,6 +43,7 @@ pub(crate) fn slot(slot: Slot, bodies: Vec<Bytes>, root: bool) -> Execution {
         timestamp,
         batches,
         root,
+        checkpoint: false,
         fast: false,
         replay: false,
     }

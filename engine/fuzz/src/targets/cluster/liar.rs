@@ -271,6 +271,7 @@ impl Liar {
             state_root: Digest([source.byte(); 32]),
             receipts_root: Digest::ZERO,
             timestamp: source.number(),
+            checkpoint: source.byte() % 2 == 1,
         };
         Message::StateVote(party::state_vote(self.me, vote))
     }

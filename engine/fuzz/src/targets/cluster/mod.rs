@@ -135,7 +135,8 @@ impl Cluster {
                 }
                 Effect::Execute(execution) => {
                     self.judge.executed(me, &execution);
-                    let state = execution.root.then(|| root(execution.slot, &execution.block));
+                    let wanted = execution.root || execution.checkpoint;
+                    let state = wanted.then(|| root(execution.slot, &execution.block, execution.checkpoint));
                     let slot = execution.slot;
                     if !execution.replay {
                         self.hosts[host].jobs.push_back(Input::Executed { slot, state });
@@ -143,7 +144,7 @@ impl Cluster {
                 }
                 Effect::StateRoot { slot } => {
                     let block = self.judge.block_of(slot);
-                    let state = Some(root(slot, &block));
+                    let state = Some(root(slot, &block, false));
                     self.hosts[host].jobs.push_back(Input::Executed { slot, state });
                 }
                 Effect::Evidence(evidence) => self.judge.evidence(&evidence),
@@ -152,7 +153,8 @@ impl Cluster {
                     self.judge.accused(member);
                     self.disconnect(host, member);
                 }
-                Effect::Serve { .. } => {}
+                // Its constants give no checkpoint.
+                Effect::Serve { .. } | Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
             }
         }
     }
@@ -346,12 +348,13 @@ impl Cluster {
 }
 
 /// A root that every correct replica computes alike.
-fn root(slot: u64, block: &Digest) -> StateVote {
+fn root(slot: u64, block: &Digest, checkpoint: bool) -> StateVote {
     StateVote {
         slot,
         state_root: hash(context::STATE, &block.0),
         receipts_root: hash(context::STATE, &slot.to_le_bytes()),
         timestamp: slot,
+        checkpoint,
     }
 }
 
