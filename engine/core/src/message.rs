@@ -481,14 +481,14 @@ pub enum Message {
         /// The checkpoint.
         slot: Slot,
         /// Which part; 0 is the manifest.
-        part: u32,
+        part: u64,
     },
     /// Answer to `FetchState`. Opaque to the core: the host verifies it against the certificate before any use.
     StatePart {
         /// The checkpoint.
         slot: Slot,
         /// Which part.
-        part: u32,
+        part: u64,
         /// The part, at most [`crate::wire::MAX_STATE_PART_BYTES`]; empty: not held.
         bytes: Bytes,
     },

@@ -48,8 +48,8 @@ enum Small {
     FetchBatches(MemberId, Height, Digest, Height),
     NotHeld(Digest),
     Committed(Slot, Digest),
-    FetchState(Slot, u32),
-    StatePart(Slot, u32, Bytes),
+    FetchState(Slot, u64),
+    StatePart(Slot, u64, Bytes),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
