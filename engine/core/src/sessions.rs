@@ -9,13 +9,18 @@
 //! may have changed, and the state root covers them all (R-STATE). Everything that decides about a later request is
 //! under those digests, and nothing else is: two tables with equal digests go on equally.
 //!
+//! A clone of the table is cheap: it shares the sessions until one of the two changes them. [`SessionTable::encode`] and
+//! [`SessionTable::restore`] carry sessions into images of the state and back.
+//!
 //! Sessions are never evicted, or an old request could execute again. When the table is full, new clients are refused.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use trireme_crypto::{Digest, context, hash, hash_parts};
+use trireme_crypto::{Digest, PublicKey, context, hash, hash_parts};
 
 use crate::bugs::Bugs;
 use crate::request::RequestNumber;
@@ -151,12 +156,18 @@ impl Session {
     }
 }
 
+/// Shards of the table, by the first byte of the key: what is copied at the first change after a clone.
+const SHARDS: usize = 256;
+
+type Shard = BTreeMap<ClientId, Arc<Session>>;
+
 /// The sessions of all clients.
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     limits: SessionLimits,
     bugs: Bugs,
-    sessions: BTreeMap<ClientId, Session>,
+    shards: Vec<Arc<Shard>>,
+    count: usize,
     touched: Vec<ClientId>,
     scratch: Vec<u8>,
 }
@@ -172,7 +183,8 @@ impl SessionTable {
         Self {
             limits,
             bugs,
-            sessions: BTreeMap::new(),
+            shards: alloc::vec![Arc::default(); SHARDS],
+            count: 0,
             touched: Vec::new(),
             scratch: Vec::new(),
         }
@@ -180,27 +192,40 @@ impl SessionTable {
 
     /// Number of sessions.
     pub fn len(&self) -> usize {
-        self.sessions.len()
+        self.count
     }
 
     /// Whether no client has a session.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.count == 0
     }
 
     /// The client's low mark; `None` without a session.
     pub fn low(&self, client: &ClientId) -> Option<RequestNumber> {
-        self.sessions.get(client).map(|session| session.low)
+        self.get(client).map(|session| session.low)
+    }
+
+    /// Who has a session, in no order that means anything.
+    pub fn clients(&self) -> impl Iterator<Item = &ClientId> {
+        self.shards.iter().flat_map(|shard| shard.keys())
+    }
+
+    fn get(&self, client: &ClientId) -> Option<&Session> {
+        self.shards[usize::from(client.0[0])].get(client).map(|session| &**session)
     }
 
     /// The client's session, made if there is room, with its low mark raised to `done_below`. `None`: the table is
     /// full.
     pub fn open(&mut self, client: &ClientId, done_below: RequestNumber) -> Option<OpenSession<'_>> {
-        let full = self.sessions.len() >= self.limits.max_sessions;
-        let session = match self.sessions.entry(*client) {
-            alloc::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            alloc::collections::btree_map::Entry::Vacant(_) if full => return None,
-            alloc::collections::btree_map::Entry::Vacant(entry) => entry.insert(Session::default()),
+        let full = self.count >= self.limits.max_sessions;
+        let shard = Arc::make_mut(&mut self.shards[usize::from(client.0[0])]);
+        let session = match shard.entry(*client) {
+            Entry::Occupied(entry) => Arc::make_mut(entry.into_mut()),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(entry) => {
+                self.count += 1;
+                Arc::make_mut(entry.insert(Arc::default()))
+            }
         };
         if !session.touched {
             session.touched = true;
@@ -222,10 +247,123 @@ impl SessionTable {
     /// Gives the digest of each session that was opened since the last call, in the order of first opening.
     pub fn drain_touched(&mut self, mut each: impl FnMut(&ClientId, Digest)) {
         for client in self.touched.drain(..) {
-            let session = self.sessions.get_mut(&client).expect("sessions are never dropped");
+            let shard = Arc::make_mut(&mut self.shards[usize::from(client.0[0])]);
+            let session = Arc::make_mut(shard.get_mut(&client).expect("sessions are never dropped"));
             session.touched = false;
             each(&client, session.digest(&client, &mut self.scratch));
         }
+    }
+
+    /// Appends a session as images have it; nothing without one.
+    pub fn encode(&self, client: &ClientId, out: &mut Vec<u8>) {
+        if let Some(session) = self.get(client) {
+            session.encode(client, out);
+        }
+    }
+
+    /// Digest of an encoded session, as [`SessionTable::drain_touched`] gives it, and whose it is.
+    pub fn encoded_digest(bytes: &[u8]) -> Option<(ClientId, Digest)> {
+        let (client, mut session) = Session::decode(bytes)?;
+        Some((client, session.digest(&client, &mut Vec::new())))
+    }
+
+    /// Adds an encoded session; `None` if it is none, or if there is one of this client. It counts as touched.
+    pub fn restore(&mut self, bytes: &[u8]) -> Option<()> {
+        let (client, session) = Session::decode(bytes)?;
+        let shard = Arc::make_mut(&mut self.shards[usize::from(client.0[0])]);
+        let Entry::Vacant(entry) = shard.entry(client) else {
+            return None;
+        };
+        entry.insert(Arc::new(session));
+        self.count += 1;
+        self.touched.push(client);
+        Some(())
+    }
+}
+
+/// A session in an image: client, low mark, the numbers held with request and result, the numbers whose result is gone
+/// with their request. Numbers ascend; counts and lengths are `u32`, little-endian. In which slot a number was last
+/// answered is left out: it matters within that slot only.
+impl Session {
+    fn encode(&self, client: &ClientId, out: &mut Vec<u8>) {
+        let count = |len: usize| u32::try_from(len).expect("a window is bounded").to_le_bytes();
+        out.extend_from_slice(&client.0);
+        out.extend_from_slice(&self.low.to_le_bytes());
+        out.extend_from_slice(&count(self.held.len()));
+        for (number, held) in &self.held {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&held.request.0);
+            out.extend_from_slice(&count(held.result.len()));
+            out.extend_from_slice(&held.result);
+        }
+        out.extend_from_slice(&count(self.spent.len()));
+        for (number, spent) in &self.spent {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&spent.request.0);
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<(ClientId, Self)> {
+        let mut fields = Fields(bytes);
+        let client = PublicKey(fields.array()?);
+        let mut session = Self {
+            low: fields.u64()?,
+            touched: true,
+            ..Self::default()
+        };
+        let mut above = session.low;
+        for _ in 0..fields.u32()? {
+            let (number, request) = (fields.ascending(&mut above)?, Digest(fields.array()?));
+            let len = usize::try_from(fields.u32()?).ok()?;
+            let result = Bytes::copy_from_slice(fields.take(len)?);
+            session.result_bytes += len;
+            let held = Held {
+                request,
+                result,
+                answered: 0,
+                digest: None,
+            };
+            session.held.insert(number, held);
+        }
+        above = session.low;
+        for _ in 0..fields.u32()? {
+            let (number, request) = (fields.ascending(&mut above)?, Digest(fields.array()?));
+            if session.held.contains_key(&number) {
+                return None;
+            }
+            session.spent.insert(number, Spent { request, answered: 0 });
+        }
+        fields.0.is_empty().then_some((client, session))
+    }
+}
+
+/// What is left of an encoded session.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number that is not below `next`, which goes to the one after it.
+    fn ascending(&mut self, next: &mut RequestNumber) -> Option<RequestNumber> {
+        let number = self.u64().filter(|number| number >= next)?;
+        *next = number.checked_add(1)?;
+        Some(number)
     }
 }
 

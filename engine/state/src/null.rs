@@ -2,7 +2,7 @@
 
 use trireme_crypto::{Digest, context, hash_parts};
 
-use crate::application::{Application, Op};
+use crate::application::{Application, Content, HeadOnly, Op, Scheme};
 
 /// Counts requests and folds their digests into one: for measuring everything else, and for tests, whose results
 /// differ as soon as two replicas execute in different orders.
@@ -25,6 +25,10 @@ impl Null {
     pub fn executed(&self) -> u64 {
         self.executed
     }
+
+    fn head(&self) -> Vec<u8> {
+        [self.executed.to_le_bytes().as_slice(), &self.fold.0].concat()
+    }
 }
 
 impl Application for Null {
@@ -35,13 +39,45 @@ impl Application for Null {
     }
 
     fn root(&mut self) -> Digest {
-        hash_parts(
-            context::STATE,
-            &[b"null    ", &self.executed.to_le_bytes(), &self.fold.0],
-        )
+        root(&self.head())
     }
 
     fn name(&self) -> &'static str {
         "null"
     }
+
+    fn scheme(&self) -> Scheme {
+        Scheme {
+            leaf: |_| None,
+            root: |head, _| (head.len() == HEAD_BYTES).then(|| root(head)),
+        }
+    }
+
+    fn image(&mut self) -> Box<dyn Content> {
+        Box::new(HeadOnly(self.head()))
+    }
+
+    fn fresh(&self) -> Box<dyn Application> {
+        Box::new(Self::new())
+    }
+
+    fn restore_head(&mut self, head: &[u8]) -> bool {
+        let Some((executed, fold)) = head.split_first_chunk::<8>() else {
+            return false;
+        };
+        let Ok(fold) = fold.try_into() else { return false };
+        (self.executed, self.fold) = (u64::from_le_bytes(*executed), Digest(fold));
+        true
+    }
+
+    fn restore_leaf(&mut self, _: &[u8]) -> bool {
+        false
+    }
+}
+
+/// Count and fold.
+const HEAD_BYTES: usize = 8 + 32;
+
+fn root(head: &[u8]) -> Digest {
+    hash_parts(context::STATE, &[b"null    ", head])
 }

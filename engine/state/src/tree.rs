@@ -1,4 +1,5 @@
-//! An authenticated map in memory: from a place (a digest) to a value's digest.
+//! An authenticated map in memory: from a place (a digest) to a value's digest. Here is the part of it below one shard
+//! of [`Forest`](crate::Forest), and what parts are made of.
 //!
 //! A binary trie over the bits of the place, most significant first, in which a part with a single leaf is that leaf.
 //! So its shape, and with it the root, is a function of the map's content alone. Changes come in batches: a batch is
@@ -7,6 +8,7 @@
 //! Hashes: a leaf is `MERKLE_LEAF(place || value)`, an inner place `MERKLE_INNER(left || right)`, an empty part is
 //! [`Digest::ZERO`], and the root binds the number of leaves.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use trireme_crypto::{Digest, context, hash_parts};
 
 /// A change of the map at one place.
@@ -49,6 +51,42 @@ impl Link {
     }
 }
 
+/// A part of the trie from outside: what its parent hashes, and whether it is a single leaf, which moves up beside an
+/// empty part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Sub {
+    /// Nothing in it.
+    Empty,
+    /// One leaf: `MERKLE_LEAF(place || value)`.
+    Leaf(Digest),
+    /// Two leaves or more: `MERKLE_INNER(left || right)`.
+    Inner(Digest),
+}
+
+impl Sub {
+    /// The part made of two.
+    pub fn join(left: Self, right: Self) -> Self {
+        match (left, right) {
+            (Self::Empty, Self::Empty | Self::Leaf(_)) => right,
+            (Self::Leaf(_), Self::Empty) => left,
+            _ => Self::Inner(inner_digest(&left.digest(), &right.digest())),
+        }
+    }
+
+    /// What stands for it in its parent.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Empty => Digest::ZERO,
+            Self::Leaf(digest) | Self::Inner(digest) => *digest,
+        }
+    }
+}
+
+/// The root of a map of `count` places whose trie is `top`.
+pub fn map_root(count: u64, top: Sub) -> Digest {
+    hash_parts(context::STATE, &[b"map     ", &count.to_le_bytes(), &top.digest().0])
+}
+
 /// A part of the trie with its digest. Digests stand beside the links to what they cover, so that hashing an inner
 /// place reads that place only, and not its neighbours: memory that is not in a cache is what a change waits for.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +100,10 @@ const NOTHING: Part = Part {
     digest: Digest::ZERO,
 };
 
-/// The map.
+/// The trie below `depth` bits that all its places share.
 #[derive(Clone, Debug)]
-pub struct Tree {
+pub(crate) struct Tree {
+    depth: usize,
     top: Part,
     /// Places of the leaves.
     leaves: Vec<Digest>,
@@ -74,16 +113,11 @@ pub struct Tree {
     free_inners: Vec<u32>,
 }
 
-impl Default for Tree {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Tree {
-    /// The empty map.
-    pub fn new() -> Self {
+    /// An empty one.
+    pub(crate) fn below(depth: usize) -> Self {
         Self {
+            depth,
             top: NOTHING,
             leaves: Vec::new(),
             free_leaves: Vec::new(),
@@ -93,33 +127,31 @@ impl Tree {
     }
 
     /// Number of places with a value.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.leaves.len() - self.free_leaves.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.top.link == EMPTY
+    /// Applies changes in ascending order of their places, each place once.
+    pub(crate) fn apply(&mut self, changes: &[Change]) {
+        self.top = self.update(self.top, self.depth, changes);
     }
 
-    /// Applies a batch; `changes` comes back sorted by place.
-    ///
-    /// # Panics
-    ///
-    /// If a place occurs twice: then the batch has no meaning.
-    pub fn apply(&mut self, changes: &mut [Change]) {
-        changes.sort_unstable_by_key(|change| change.place);
-        assert!(
-            changes.is_sorted_by(|a, b| a.place < b.place),
-            "one change for each place"
-        );
-        self.top = self.update(self.top, 0, changes);
+    /// The whole from outside.
+    pub(crate) fn top(&self) -> Sub {
+        sub(self.top)
     }
 
-    /// The root: of the content alone.
-    pub fn root(&self) -> Digest {
-        let count = u64::try_from(self.len()).expect("a length fits");
-        hash_parts(context::STATE, &[b"map     ", &count.to_le_bytes(), &self.top.digest.0])
+    /// The part whose places share their first `depth` bits with `place`.
+    pub(crate) fn part(&self, place: &Digest, depth: usize) -> Sub {
+        let mut part = self.top;
+        for at in self.depth..depth {
+            if !part.link.is_inner() {
+                break;
+            }
+            part = self.inners[part.link.index()][usize::from(bit(place, at))];
+        }
+        let elsewhere = part.link.is_leaf() && !shares(&self.leaves[part.link.index()], place, depth);
+        if elsewhere { Sub::Empty } else { sub(part) }
     }
 
     /// Applies sorted changes to a part whose places share their first `depth` bits with all of them.
@@ -214,7 +246,7 @@ impl Tree {
     }
 
     fn new_inner(&mut self, left: Part, right: Part) -> Part {
-        let digest = hash_parts(context::MERKLE_INNER, &[&left.digest.0, &right.digest.0]);
+        let digest = inner_digest(&left.digest, &right.digest);
         if let Some(index) = self.free_inners.pop() {
             self.inners[index as usize] = [left, right];
             return Part {
@@ -232,6 +264,24 @@ impl Tree {
 
 fn leaf_digest(place: &Digest, value: &Digest) -> Digest {
     hash_parts(context::MERKLE_LEAF, &[&place.0, &value.0])
+}
+
+fn inner_digest(left: &Digest, right: &Digest) -> Digest {
+    hash_parts(context::MERKLE_INNER, &[&left.0, &right.0])
+}
+
+fn sub(part: Part) -> Sub {
+    match part.link {
+        EMPTY => Sub::Empty,
+        link if link.is_leaf() => Sub::Leaf(part.digest),
+        _ => Sub::Inner(part.digest),
+    }
+}
+
+/// Whether two places have their first `depth` bits in common.
+pub(crate) fn shares(a: &Digest, b: &Digest, depth: usize) -> bool {
+    let (whole, rest) = (depth / 8, depth % 8);
+    a.0[..whole] == b.0[..whole] && (rest == 0 || (a.0[whole] ^ b.0[whole]) >> (8 - rest) == 0)
 }
 
 /// The bit of a place that decides at `depth`: false is left.

@@ -12,6 +12,7 @@
 //! Values are hashed when a root is asked for, and once then: a key written a thousand times in between costs one
 //! hash.
 
+mod leaf;
 mod op;
 mod store;
 

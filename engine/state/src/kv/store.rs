@@ -1,14 +1,17 @@
 //! The store itself.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use trireme_crypto::{Digest, context, hash_parts};
+use trireme_crypto::Digest;
 
+use super::leaf;
 use super::op::{Op, OpResult};
-use crate::application::{self, Application};
-use crate::tree::{Change, Tree};
+use crate::application::{self, Application, Content, Scheme};
+use crate::forest::Forest;
+use crate::prefix::Prefix;
+use crate::shards::Shards;
+use crate::tree::Change;
 
 /// Bytes that a key counts beside its own and its value's: about what index, entry and tree take.
 const KEY_OVERHEAD_BYTES: u64 = 256;
@@ -42,20 +45,24 @@ impl Default for KvLimits {
     }
 }
 
-/// A key's entry. Without a value it is on its way out: the tree forgets it at the next root.
+/// A key with its value.
 #[derive(Clone, Debug)]
 struct Entry {
-    key: Arc<[u8]>,
-    place: Digest,
+    /// Key, then value: never changed, so that images may share it.
+    bytes: Arc<[u8]>,
+    key_len: u16,
     version: u64,
-    value: Option<Vec<u8>>,
     /// Listed among the entries that the tree does not know in their present form.
     dirty: bool,
 }
 
 impl Entry {
-    fn bytes(&self) -> u64 {
-        self.value.as_ref().map_or(0, |value| entry_bytes(&self.key, value))
+    fn key(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.key_len)]
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.bytes[usize::from(self.key_len)..]
     }
 }
 
@@ -66,14 +73,13 @@ pub struct Kv {
     revision: u64,
     keys: u32,
     bytes: u64,
-    /// Where a key's entry is. Never iterated: the order of a hash map is nobody's business.
-    index: HashMap<Arc<[u8]>, u32>,
-    entries: Vec<Entry>,
-    free: Vec<u32>,
-    /// Entries that changed since the tree last saw them.
-    dirty: [Vec<u32>; LISTS],
-    tree: Tree,
+    /// By the digest of the key, so that a part of the tree is a part of this, too.
+    entries: Shards<Entry>,
+    /// Places that changed since the tree last saw them; a place may be listed twice.
+    dirty: [Vec<Digest>; LISTS],
+    tree: Forest,
     changes: Vec<Change>,
+    scratch: Vec<u8>,
 }
 
 impl Default for Kv {
@@ -95,12 +101,11 @@ impl Kv {
             revision: 0,
             keys: 0,
             bytes: 0,
-            index: HashMap::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            entries: Shards::new(),
             dirty: std::array::from_fn(|_| Vec::new()),
-            tree: Tree::new(),
+            tree: Forest::new(),
             changes: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -121,8 +126,8 @@ impl Kv {
 
     /// Version and value of a key.
     pub fn get(&self, key: &[u8]) -> Option<(u64, &[u8])> {
-        let entry = &self.entries[*self.index.get(key)? as usize];
-        entry.value.as_ref().map(|value| (entry.version, value.as_slice()))
+        let entry = self.entries.get(&leaf::place(key))?;
+        Some((entry.version, entry.value()))
     }
 
     /// Executes a decoded operation and gives its result to `done`.
@@ -139,81 +144,63 @@ impl Kv {
     }
 
     fn write(&mut self, key: &[u8], expected: Option<u64>, value: &[u8]) -> OpResult<'static> {
-        let found = self.index.get(key).copied();
-        let entry = found.map(|index| &self.entries[index as usize]);
-        let present = entry.filter(|entry| entry.value.is_some());
-        let (version, old_bytes) = present.map_or((0, 0), |entry| (entry.version, entry.bytes()));
+        let place = leaf::place(key);
+        let present = self.entries.get(&place);
+        let (version, old_bytes) = present.map_or((0, 0), |entry| (entry.version, entry_bytes(entry.bytes.len())));
         if expected.is_some_and(|expected| expected != version) {
             return OpResult::Mismatch { version };
         }
         let keys = self.keys + u32::from(present.is_none());
-        let bytes = self.bytes - old_bytes + entry_bytes(key, value);
+        let bytes = self.bytes - old_bytes + entry_bytes(key.len() + value.len());
         // A write that does not grow the store is let through, so that a full store can still be worked with.
         if keys > self.limits.max_keys || (bytes > self.limits.max_bytes && bytes > self.bytes) {
             return OpResult::Full;
         }
         (self.keys, self.bytes) = (keys, bytes);
-        let index = found.unwrap_or_else(|| self.new_entry(key));
         self.revision += 1;
-        let entry = &mut self.entries[index as usize];
-        entry.version = self.revision;
-        let room = entry.value.get_or_insert_default();
-        room.clear();
-        room.extend_from_slice(value);
-        self.mark(index);
+        self.put(place, key, value, self.revision);
         OpResult::Written { version: self.revision }
     }
 
+    fn put(&mut self, place: Digest, key: &[u8], value: &[u8], version: u64) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(key);
+        self.scratch.extend_from_slice(value);
+        let entry = Entry {
+            bytes: self.scratch.as_slice().into(),
+            key_len: u16::try_from(key.len()).expect("keys are short"),
+            version,
+            dirty: true,
+        };
+        let listed = match self.entries.get_mut(&place) {
+            Some(old) => std::mem::replace(old, entry).dirty,
+            None => {
+                self.entries.insert(place, entry);
+                false
+            }
+        };
+        if !listed {
+            self.list(place);
+        }
+    }
+
     fn delete(&mut self, key: &[u8]) -> OpResult<'static> {
-        let Some(index) = self.index.get(key).copied() else {
+        let place = leaf::place(key);
+        let Some(entry) = self.entries.remove(&place) else {
             return OpResult::Absent;
         };
-        let entry = &mut self.entries[index as usize];
-        let bytes = entry.bytes();
-        if entry.value.take().is_none() {
-            return OpResult::Absent;
-        }
-        let version = entry.version;
         self.revision += 1;
         self.keys -= 1;
-        self.bytes -= bytes;
-        self.mark(index);
-        OpResult::Deleted { version }
-    }
-
-    /// An entry, still without a value, for a key that has none.
-    fn new_entry(&mut self, key: &[u8]) -> u32 {
-        let place = hash_parts(context::STATE, &[b"kv key  ", key]);
-        let key: Arc<[u8]> = key.into();
-        let entry = Entry {
-            key: key.clone(),
-            place,
-            version: 0,
-            value: None,
-            dirty: false,
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.entries[index as usize] = entry;
-                index
-            }
-            None => {
-                self.entries.push(entry);
-                u32::try_from(self.entries.len() - 1).expect("the limits keep keys below 2^32")
-            }
-        };
-        self.index.insert(key, index);
-        index
-    }
-
-    fn mark(&mut self, index: u32) {
-        let entry = &mut self.entries[index as usize];
-        if entry.dirty {
-            return;
+        self.bytes -= entry_bytes(entry.bytes.len());
+        if !entry.dirty {
+            self.list(place);
         }
-        entry.dirty = true;
-        let list = usize::from(entry.place.0[0] >> 2);
-        self.dirty[list].push(index);
+        OpResult::Deleted { version: entry.version }
+    }
+
+    fn list(&mut self, place: Digest) {
+        let list = usize::from(place.0[0] >> 2);
+        self.dirty[list].push(place);
         if self.dirty[list].len() >= LIST_ENTRIES {
             self.settle(list..list + 1);
         }
@@ -222,19 +209,16 @@ impl Kv {
     /// Brings the tree up to date with the entries of these lists.
     fn settle(&mut self, lists: Range<usize>) {
         self.changes.clear();
-        for index in self.dirty[lists].iter_mut().flat_map(|list| list.drain(..)) {
-            let entry = &mut self.entries[index as usize];
-            entry.dirty = false;
-            let version = entry.version.to_le_bytes();
-            let value = entry.value.as_ref();
-            let value = value.map(|value| hash_parts(context::STATE, &[b"kv value", &version, value]));
-            self.changes.push(Change {
-                place: entry.place,
-                value,
-            });
-            if value.is_none() {
-                self.index.remove(&entry.key);
-                self.free.push(index);
+        for list in &mut self.dirty[lists] {
+            list.sort_unstable();
+            // A key that was deleted and put again is listed for both.
+            list.dedup();
+            for place in list.drain(..) {
+                let value = self.entries.get_mut(&place).map(|entry| {
+                    entry.dirty = false;
+                    leaf::value(entry.version, entry.value())
+                });
+                self.changes.push(Change { place, value });
             }
         }
         self.tree.apply(&mut self.changes);
@@ -252,17 +236,75 @@ impl Application for Kv {
     fn root(&mut self) -> Digest {
         self.settle(0..LISTS);
         assert_eq!(self.tree.len(), self.len(), "the tree holds the keys that are present");
-        hash_parts(
-            context::STATE,
-            &[b"kv root ", &self.revision.to_le_bytes(), &self.tree.root().0],
-        )
+        leaf::root(self.revision, &self.tree.root())
     }
 
     fn name(&self) -> &'static str {
         "kv"
     }
+
+    fn scheme(&self) -> Scheme {
+        Scheme {
+            leaf: |bytes| leaf::decode(bytes).map(|leaf| (leaf::place(leaf.key), leaf::value(leaf.version, leaf.value))),
+            root: |head, map| Some(leaf::root(leaf::read_head(head)?, map)),
+        }
+    }
+
+    fn image(&mut self) -> Box<dyn Content> {
+        self.settle(0..LISTS);
+        Box::new(KvImage {
+            revision: self.revision,
+            entries: self.entries.clone(),
+            tree: self.tree.clone(),
+        })
+    }
+
+    fn fresh(&self) -> Box<dyn Application> {
+        Box::new(Self::with_limits(self.limits))
+    }
+
+    fn restore_head(&mut self, head: &[u8]) -> bool {
+        leaf::read_head(head).map(|revision| self.revision = revision).is_some()
+    }
+
+    fn restore_leaf(&mut self, bytes: &[u8]) -> bool {
+        let Some(leaf) = leaf::decode(bytes) else { return false };
+        let place = leaf::place(leaf.key);
+        if self.entries.get(&place).is_some() || self.keys == u32::MAX {
+            return false;
+        }
+        self.keys += 1;
+        self.bytes += entry_bytes(leaf.key.len() + leaf.value.len());
+        self.put(place, leaf.key, leaf.value, leaf.version);
+        true
+    }
 }
 
-fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
-    u64::try_from(key.len() + value.len()).expect("a length fits") + KEY_OVERHEAD_BYTES
+/// The store at one moment.
+struct KvImage {
+    revision: u64,
+    entries: Shards<Entry>,
+    tree: Forest,
+}
+
+impl Content for KvImage {
+    fn head(&self) -> Vec<u8> {
+        self.revision.to_le_bytes().to_vec()
+    }
+
+    fn digests(&self) -> &Forest {
+        &self.tree
+    }
+
+    fn leaves(&self, prefix: Prefix, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
+        let mut bytes = Vec::new();
+        let _ = self.entries.each(prefix, |_, entry| {
+            leaf::encode(entry.version, entry.key(), entry.value(), &mut bytes);
+            each(&bytes)
+        });
+    }
+}
+
+fn entry_bytes(len: usize) -> u64 {
+    u64::try_from(len).expect("a length fits") + KEY_OVERHEAD_BYTES
 }
