@@ -10,7 +10,7 @@ use trireme_core::types::ClientId;
 use trireme_core::{Params, Slot};
 use trireme_crypto::Digest;
 use trireme_state::kv::{self, Kv};
-use trireme_state::{Application, ClientRegistry, Executor, Op};
+use trireme_state::{Application, ClientRegistry, Content, Executor, Op, Scheme};
 
 use crate::oracle::{Applied, payload_digest};
 use crate::prng::Prng;
@@ -42,6 +42,29 @@ impl Application for Watched {
 
     fn name(&self) -> &'static str {
         "watched-kv"
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.store.scheme()
+    }
+
+    fn image(&mut self) -> Box<dyn Content> {
+        self.store.image()
+    }
+
+    fn fresh(&self) -> Box<dyn Application> {
+        Box::new(Self {
+            store: Kv::new(),
+            seen: Arc::clone(&self.seen),
+        })
+    }
+
+    fn restore_head(&mut self, head: &[u8]) -> bool {
+        self.store.restore_head(head)
+    }
+
+    fn restore_leaf(&mut self, leaf: &[u8]) -> bool {
+        self.store.restore_leaf(leaf)
     }
 }
 

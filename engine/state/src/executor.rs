@@ -11,11 +11,13 @@ use trireme_core::request::{Body, BundleRef, RequestNumber, RequestRef};
 use trireme_core::sessions::{OpenSession, SessionLimits, SessionTable, Verdict};
 use trireme_core::types::ClientId;
 use trireme_core::{Params, Slot, View};
-use trireme_crypto::{Digest, context, hash, hash_parts, merkle};
+use trireme_crypto::{Digest, context, hash, merkle};
 
 use crate::application::{Application, Op};
+use crate::forest::Forest;
+use crate::image::{Blank, Image, Restored, SessionImage, session_place, state_root};
 use crate::registry::ClientRegistry;
-use crate::tree::{Change, Tree};
+use crate::tree::Change;
 
 /// Sessions that may wait for the session tree; beyond, they go after the slot, so that a root does not stop execution
 /// for long.
@@ -105,8 +107,10 @@ struct Place {
 pub struct Executor {
     app: Box<dyn Application>,
     registry: ClientRegistry,
+    limits: SessionLimits,
+    bugs: Bugs,
     sessions: SessionTable,
-    session_tree: Tree,
+    session_tree: Forest,
     session_changes: Vec<Change>,
     executed: Slot,
     timestamp: u64,
@@ -116,6 +120,8 @@ pub struct Executor {
     checkpoint: bool,
     /// Digests of the last slot's reply sets: the leaves of its receipts root.
     receipts: Vec<Digest>,
+    /// That root itself, if the last slot was not executed here but installed.
+    installed_receipts: Option<Digest>,
     groups: Vec<Group>,
     group_of: HashMap<ClientId, usize>,
     result: Vec<u8>,
@@ -130,7 +136,8 @@ impl Executor {
     /// [`Executor::new`] with clauses broken on purpose; [`Bugs`] has no switch in a release build.
     pub fn with_bugs(app: Box<dyn Application>, registry: ClientRegistry, params: &Params, bugs: Bugs) -> Self {
         Self {
-            sessions: SessionTable::with_bugs(SessionLimits::new(params), bugs),
+            sessions: SessionTable::with_bugs(SessionLimits::new(params), bugs.clone()),
+            bugs,
             ..Self::new(app, registry, params)
         }
     }
@@ -140,14 +147,17 @@ impl Executor {
         Self {
             app,
             registry,
+            limits,
+            bugs: Bugs::default(),
             sessions: SessionTable::new(limits),
-            session_tree: Tree::new(),
+            session_tree: Forest::new(),
             session_changes: Vec::new(),
             executed: 0,
             timestamp: 0,
             block: Digest::ZERO,
             checkpoint: false,
             receipts: Vec::new(),
+            installed_receipts: None,
             groups: Vec::new(),
             group_of: HashMap::new(),
             result: Vec::new(),
@@ -214,14 +224,44 @@ impl Executor {
         assert_eq!(slot, self.executed, "the state is that after the last slot");
         self.settle_sessions();
         let (app, sessions) = (self.app.root(), self.session_tree.root());
-        let state_root = hash_parts(context::STATE, &[b"state   ", &app.0, &sessions.0, &self.block.0]);
+        let receipts_root = self.installed_receipts;
         StateVote {
             slot,
-            state_root,
-            receipts_root: merkle::root(&self.receipts),
+            state_root: state_root(&app, &sessions, &self.block),
+            receipts_root: receipts_root.unwrap_or_else(|| merkle::root(&self.receipts)),
             timestamp: self.timestamp,
             checkpoint: self.checkpoint,
         }
+    }
+
+    /// The state after the slot executed last, for snapshots and peers: shared with the running state, which copies
+    /// what it changes from now on, shard by shard.
+    pub fn image(&mut self) -> Image {
+        let vote = self.state_root(self.executed);
+        let sessions = SessionImage::new(self.sessions.clone(), self.session_tree.clone());
+        Image::new(vote, self.block, self.app.image(), sessions)
+    }
+
+    /// What images of this state are made into states with.
+    pub fn blank(&self) -> Blank {
+        Blank {
+            app: self.app.fresh(),
+            limits: self.limits,
+            bugs: self.bugs.clone(),
+        }
+    }
+
+    /// Takes over the state of an image. False, and nothing happens, if it is not newer: a state never goes back.
+    pub fn install(&mut self, restored: Restored) -> bool {
+        if restored.vote.slot <= self.executed {
+            return false;
+        }
+        (self.app, self.sessions, self.session_tree) = (restored.app, restored.sessions, restored.session_tree);
+        let vote = restored.vote;
+        (self.executed, self.timestamp) = (vote.slot, vote.timestamp);
+        (self.block, self.checkpoint) = (restored.block, vote.checkpoint);
+        self.installed_receipts = Some(vote.receipts_root);
+        true
     }
 
     /// Brings the session tree up to date; costs time in proportion to the sessions opened since the last call.
@@ -229,9 +269,8 @@ impl Executor {
         let changes = &mut self.session_changes;
         changes.clear();
         self.sessions.drain_touched(|client, digest| {
-            let place = hash_parts(context::STATE, &[b"client  ", &client.0]);
             changes.push(Change {
-                place,
+                place: session_place(client),
                 value: Some(digest),
             });
         });
@@ -282,6 +321,7 @@ impl Executor {
             .drain(..)
             .map(|group| ReplySet::new(group.client, place.slot, place.view, group.entries));
         let sets: Vec<ReplySet> = sets.collect();
+        self.installed_receipts = None;
         self.receipts.clear();
         self.receipts.extend(sets.iter().map(|set| set.digest));
         if !replay {

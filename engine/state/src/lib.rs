@@ -15,18 +15,36 @@
 //! Roots are functions of the state, not of the way to it: not of when earlier roots were asked for, and not of the
 //! insertion order of keys. What an application makes part of its state is its own choice and documented there.
 //!
+//! # Images
+//!
+//! [`Executor::image`] gives the state at a checkpoint without copying it: maps are cut into shards by the leading bits
+//! of their places, and whoever changes a shared shard copies that shard. The shards are parts of the tries that the
+//! root covers, so each part of an image can be checked alone: an [`Outline`] against the root, a [`Part`] against the
+//! digest that the outline has for it. [`transfer`] fetches an image from peers that may lie, a [`Restorer`] makes a
+//! state of the parts, and [`Executor::install`] takes it over.
+//!
 //! Everything is deterministic and single-threaded; nothing here reads a clock, a file or a random source.
 #![forbid(unsafe_code)]
 
 mod application;
 mod executor;
+mod forest;
+mod image;
 pub mod kv;
 mod null;
+mod part;
+mod prefix;
 mod registry;
+mod shards;
+pub mod transfer;
 mod tree;
 
-pub use application::{Application, Op};
+pub use application::{Application, Content, HeadOnly, Op, Scheme};
 pub use executor::{Executed, ExecutedRequest, Executor, Sink};
+pub use forest::Forest;
+pub use image::{BadImage, Blank, Image, Manifest, MapOutline, Outline, Restored, Restorer, narrow_part};
 pub use null::Null;
+pub use part::{CutItem, MAX_PART_BYTES, Map, PART_BYTES, Part};
+pub use prefix::Prefix;
 pub use registry::ClientRegistry;
-pub use tree::{Change, Tree};
+pub use tree::{Change, Sub, map_root};

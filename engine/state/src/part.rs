@@ -68,7 +68,9 @@ pub(crate) fn cut(content: &dyn Content, prefix: Prefix, part_bytes: usize, item
     match prefix.halves() {
         Some(halves) if matches!(sub, Sub::Inner(_)) && !fits(content, prefix, part_bytes) => {
             items.push(CutItem::Split);
-            halves.map(|half| cut(content, half, part_bytes, items));
+            for half in halves {
+                cut(content, half, part_bytes, items);
+            }
         }
         _ => items.push(CutItem::Part(sub)),
     }

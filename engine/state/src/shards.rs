@@ -24,12 +24,13 @@ pub(crate) fn shard_of(place: &Digest) -> (usize, usize) {
 }
 
 type Shard<V> = Option<Arc<BTreeMap<Digest, V>>>;
+type Group<V> = Option<Arc<[Shard<V>]>>;
 
 /// The map. A clone costs a counter for each group; a write into a shared group copies its counters, one into a shared
 /// shard copies that shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Shards<V> {
-    groups: Box<[Option<Arc<[Shard<V>]>>]>,
+    groups: Box<[Group<V>]>,
 }
 
 impl<V: Clone> Shards<V> {

@@ -18,7 +18,7 @@ use trireme_core::request::request_digest;
 use trireme_core::sessions::SessionLimits;
 use trireme_crypto::{Digest, PublicKey, merkle};
 use trireme_state::kv::{self, Kv, MAX_VALUE_BYTES};
-use trireme_state::{Application, ClientRegistry, ExecutedRequest, Executor, Null, Op};
+use trireme_state::{Application, ClientRegistry, Content, ExecutedRequest, Executor, HeadOnly, Null, Op, Scheme};
 
 const LIMITS: SessionLimits = SessionLimits {
     window: 6,
@@ -31,6 +31,12 @@ const REGISTERED: u8 = 4;
 fn registry() -> ClientRegistry {
     ClientRegistry::Known((0..REGISTERED).map(client).collect())
 }
+
+/// These applications are not read from images.
+const NO_SCHEME: Scheme = Scheme {
+    leaf: |_| None,
+    root: |_, _| None,
+};
 
 /// Results of differing lengths that depend on the position in the order.
 fn result_of(position: u64, payload: &[u8]) -> Vec<u8> {
@@ -56,6 +62,27 @@ impl Application for Positions {
 
     fn name(&self) -> &'static str {
         "positions"
+    }
+
+    fn scheme(&self) -> Scheme {
+        NO_SCHEME
+    }
+
+    fn image(&mut self) -> Box<dyn Content> {
+        Box::new(HeadOnly(self.executed.to_le_bytes().to_vec()))
+    }
+
+    fn fresh(&self) -> Box<dyn Application> {
+        Box::new(Self::default())
+    }
+
+    fn restore_head(&mut self, head: &[u8]) -> bool {
+        self.executed = u64::from_le_bytes(head.try_into().unwrap());
+        true
+    }
+
+    fn restore_leaf(&mut self, _: &[u8]) -> bool {
+        false
     }
 }
 
@@ -316,6 +343,26 @@ impl Application for Stateless {
 
     fn name(&self) -> &'static str {
         "stateless"
+    }
+
+    fn scheme(&self) -> Scheme {
+        NO_SCHEME
+    }
+
+    fn image(&mut self) -> Box<dyn Content> {
+        Box::new(HeadOnly(Vec::new()))
+    }
+
+    fn fresh(&self) -> Box<dyn Application> {
+        Box::new(Self)
+    }
+
+    fn restore_head(&mut self, head: &[u8]) -> bool {
+        head.is_empty()
+    }
+
+    fn restore_leaf(&mut self, _: &[u8]) -> bool {
+        false
     }
 }
 

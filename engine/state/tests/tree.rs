@@ -8,7 +8,7 @@ use common::naive_root;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use trireme_crypto::Digest;
-use trireme_state::{Change, Tree};
+use trireme_state::{Change, Forest};
 
 /// Places that share long prefixes as well as short ones, and are few enough to meet again.
 fn place() -> impl Strategy<Value = Digest> {
@@ -28,7 +28,7 @@ fn value(value: u8) -> Digest {
     Digest([value + 1; 32])
 }
 
-fn apply(tree: &mut Tree, batch: &BTreeMap<Digest, Option<u8>>) {
+fn apply(tree: &mut Forest, batch: &BTreeMap<Digest, Option<u8>>) {
     let change = |(place, new): (&Digest, &Option<u8>)| Change {
         place: *place,
         value: new.map(value),
@@ -42,7 +42,7 @@ proptest! {
 
     #[test]
     fn root_is_that_of_the_content(batches in vec(batch(), 1..8)) {
-        let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
+        let (mut tree, mut model) = (Forest::new(), BTreeMap::new());
         for batch in &batches {
             apply(&mut tree, batch);
             for (place, new) in batch {
@@ -59,7 +59,7 @@ proptest! {
 
     #[test]
     fn one_by_one_or_at_once(batch in batch()) {
-        let (mut at_once, mut one_by_one) = (Tree::new(), Tree::new());
+        let (mut at_once, mut one_by_one) = (Forest::new(), Forest::new());
         apply(&mut at_once, &batch);
         for (place, new) in &batch {
             apply(&mut one_by_one, &BTreeMap::from([(*place, *new)]));
@@ -73,7 +73,7 @@ fn places_that_differ_in_the_last_bit_only() {
     let (mut low, mut high) = ([0xab; 32], [0xab; 32]);
     low[31] = 0;
     high[31] = 1;
-    let mut tree = Tree::new();
+    let mut tree = Forest::new();
     apply(
         &mut tree,
         &BTreeMap::from([(Digest(low), Some(0)), (Digest(high), Some(1))]),
@@ -93,5 +93,5 @@ fn two_changes_of_one_place_have_no_meaning() {
         place: Digest([1; 32]),
         value: None,
     };
-    Tree::new().apply(&mut [change, change]);
+    Forest::new().apply(&mut [change, change]);
 }

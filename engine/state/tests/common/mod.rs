@@ -1,6 +1,8 @@
 //! What several tests need: bundles, slots, and a root computed the slow way.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses its share")]
 
+pub(crate) mod transfer;
+
 use bytes::Bytes;
 use trireme_core::Slot;
 use trireme_core::api::{Execution, OrderedBatch};
