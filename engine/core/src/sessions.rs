@@ -211,7 +211,9 @@ impl SessionTable {
     }
 
     fn get(&self, client: &ClientId) -> Option<&Session> {
-        self.shards[usize::from(client.0[0])].get(client).map(|session| &**session)
+        self.shards[usize::from(client.0[0])]
+            .get(client)
+            .map(|session| &**session)
     }
 
     /// The client's session, made if there is room, with its low mark raised to `done_below`. `None`: the table is

@@ -45,7 +45,9 @@ pub struct Image {
 
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Image").field("vote", &self.vote).finish_non_exhaustive()
+        f.debug_struct("Image")
+            .field("vote", &self.vote)
+            .finish_non_exhaustive()
     }
 }
 

@@ -41,7 +41,11 @@ impl Part {
 
     /// The part with this number.
     pub fn from_id(id: u64) -> Option<Self> {
-        let map = if id & SESSIONS_BIT == 0 { Map::App } else { Map::Sessions };
+        let map = if id & SESSIONS_BIT == 0 {
+            Map::App
+        } else {
+            Map::Sessions
+        };
         let prefix = Prefix::from_index(id & !SESSIONS_BIT)?;
         Some(Self { map, prefix })
     }
@@ -236,4 +240,3 @@ pub(crate) fn narrow(scheme: &Scheme, prefix: Prefix, bytes: &[u8]) -> Option<Ve
     }
     Some(narrowed)
 }
-

@@ -93,6 +93,9 @@ mod tests {
         let deepest = Prefix::from_index((1 << 62) - 1).unwrap();
         assert_eq!((deepest.depth(), deepest.halves()), (61, None));
         assert_eq!(deepest.last(), Digest([0xff; 32]));
-        assert_eq!(deepest.first().0[..9], [255, 255, 255, 255, 255, 255, 255, 0b1111_1000, 0]);
+        assert_eq!(
+            deepest.first().0[..9],
+            [255, 255, 255, 255, 255, 255, 255, 0b1111_1000, 0]
+        );
     }
 }

@@ -67,18 +67,18 @@ impl<V: Clone> Shards<V> {
     }
 
     /// Gives what lies in a part, in the order of the places.
-    pub(crate) fn each(
-        &self,
-        prefix: Prefix,
-        mut each: impl FnMut(&Digest, &V) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    pub(crate) fn each(&self, prefix: Prefix, mut each: impl FnMut(&Digest, &V) -> ControlFlow<()>) -> ControlFlow<()> {
         let (first, last) = (prefix.first(), prefix.last());
         let ((first_group, first_shard), (last_group, last_shard)) = (shard_of(&first), shard_of(&last));
         for at in first_group..=last_group {
             let Some(group) = &self.groups[at] else { continue };
             let from = if at == first_group { first_shard } else { 0 };
             let to = if at == last_group { last_shard } else { FAN - 1 };
-            for (place, value) in group[from..=to].iter().flatten().flat_map(|shard| shard.range(first..=last)) {
+            for (place, value) in group[from..=to]
+                .iter()
+                .flatten()
+                .flat_map(|shard| shard.range(first..=last))
+            {
                 each(place, value)?;
             }
         }

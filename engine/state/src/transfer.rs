@@ -215,6 +215,11 @@ impl Transfer {
         &self.progress
     }
 
+    /// Parts that are asked for and waited for.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Whether all parts are here.
     pub fn is_complete(&self) -> bool {
         self.open.is_empty()
@@ -244,13 +249,17 @@ impl Transfer {
         self.refill(now);
         self.expire(now);
         while self.in_flight < self.limits.asks && self.allowance > 0 {
-            let Some(peer) = self.free_peer(now) else { break };
             let Some(part) = self.next_part() else { break };
+            let Some(peer) = self.free_peer(now) else { break };
+            self.queue.pop_front();
             let peer = &mut self.peers[peer];
             peer.asked += 1;
             self.in_flight += 1;
             let open = self.open.get_mut(&part).expect("a part to ask for is open");
-            open.asked = Some((peer.member, now + (self.limits.patience_us << peer.failures.min(MAX_DOUBLINGS))));
+            open.asked = Some((
+                peer.member,
+                now + (self.limits.patience_us << peer.failures.min(MAX_DOUBLINGS)),
+            ));
             out.push(Action::Ask { to: peer.member, part });
         }
     }
@@ -412,12 +421,14 @@ impl Transfer {
         Some(chosen)
     }
 
+    /// The first part to ask for, which stays in the queue.
     fn next_part(&mut self) -> Option<u64> {
         loop {
-            let part = self.queue.pop_front()?;
+            let part = *self.queue.front()?;
             if self.open.get(&part).is_some_and(|open| open.asked.is_none()) {
                 return Some(part);
             }
+            self.queue.pop_front();
         }
     }
 }

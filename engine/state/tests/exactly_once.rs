@@ -480,7 +480,7 @@ fn roots_are_pinned() {
     let vote = one(&mut executor, client(1), 1, &[(1, b"p".to_vec()), (3, b"q".to_vec())]);
     assert_eq!(
         vote.state_root.to_string(),
-        "4d37a741e0a14109c456ca71ce4626b5b04035e32054cc06c129afe647ecff15"
+        "23e6af3a3afd97b8a187c7323a3a8f8164643f509b7601e4135d68d6e6ef6e08"
     );
     assert_eq!(
         vote.receipts_root.to_string(),

@@ -35,9 +35,16 @@ fn load(seed: u64, number: u64) -> Bytes {
             let value = vec![at as u8; (mixed >> 32) as usize % 40];
             let op = match mixed >> 60 {
                 0..3 => Op::Delete { key: &key },
-                _ => Op::Put { key: &key, value: &value },
+                _ => Op::Put {
+                    key: &key,
+                    value: &value,
+                },
             };
-            bundle(client(mixed as u8 % 40), number.saturating_sub(3), &[(number, op.encode())])
+            bundle(
+                client(mixed as u8 % 40),
+                number.saturating_sub(3),
+                &[(number, op.encode())],
+            )
         })
         .collect();
     batch(&bundles)
@@ -53,8 +60,12 @@ fn run(executor: &mut Executor, seed: u64, slots: std::ops::RangeInclusive<u64>)
 fn parts(image: &Image, part_bytes: usize) -> (trireme_state::Outline, BTreeMap<u64, Vec<u8>>) {
     let outline = image.outline(part_bytes);
     let scheme = executor().blank().scheme();
-    let parts = outline.check(&scheme, &image.vote().state_root).expect("an outline of its own root");
-    let parts = parts.into_iter().map(|(part, _)| (part.id(), image.part(part, part_bytes)));
+    let parts = outline
+        .check(&scheme, &image.vote().state_root)
+        .expect("an outline of its own root");
+    let parts = parts
+        .into_iter()
+        .map(|(part, _)| (part.id(), image.part(part, part_bytes)));
     let parts = parts.collect();
     (outline, parts)
 }
@@ -127,7 +138,10 @@ fn parts_keep_to_the_limit() {
     let image = executor.image();
     let (_, parts) = parts(&image, 300);
     assert!(parts.len() > 10, "{}", parts.len());
-    let apps = parts.keys().filter(|id| Part::from_id(**id).unwrap().map == Map::App).count();
+    let apps = parts
+        .keys()
+        .filter(|id| Part::from_id(**id).unwrap().map == Map::App)
+        .count();
     assert!(apps > 3 && apps < parts.len(), "both maps are cut");
     // A single session may be larger; all parts of the application fit.
     for (id, bytes) in &parts {
@@ -169,12 +183,25 @@ fn smaller_and_larger_parts_are_answered() {
     for (part, sub) in source.outline.check(&scheme, &source.image.vote().state_root).unwrap() {
         let stored = source.image.part(part, 500);
         for half in part.prefix.halves().unwrap() {
-            let half = Part { map: part.map, prefix: half };
-            assert_eq!(narrow_part(&scheme, half, &stored).unwrap(), source.image.part(half, 500));
+            let half = Part {
+                map: part.map,
+                prefix: half,
+            };
+            assert_eq!(
+                narrow_part(&scheme, half, &stored).unwrap(),
+                source.image.part(half, 500)
+            );
         }
         assert_eq!(source.outline.split(part), None);
-        let above = Part { map: part.map, prefix: part.prefix.parent().unwrap() };
-        assert_eq!(source.outline.split(above).unwrap(), source.image.part(above, 500), "{sub:?}");
+        let above = Part {
+            map: part.map,
+            prefix: part.prefix.parent().unwrap(),
+        };
+        assert_eq!(
+            source.outline.split(above).unwrap(),
+            source.image.part(above, 500),
+            "{sub:?}"
+        );
     }
 }
 
@@ -203,7 +230,10 @@ fn null_is_restored_from_its_head() {
     let outline = image.outline(1 << 20);
     let mut second = null();
     let mut restorer = Restorer::new(&second.blank(), image.vote().clone(), &outline).unwrap();
-    for (part, _) in outline.check(&second.blank().scheme(), &image.vote().state_root).unwrap() {
+    for (part, _) in outline
+        .check(&second.blank().scheme(), &image.vote().state_root)
+        .unwrap()
+    {
         assert_eq!(part.map, Map::Sessions);
         restorer.part(part, &image.part(part, 1 << 20)).unwrap();
     }

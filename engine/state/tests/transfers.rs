@@ -87,9 +87,10 @@ struct Outcome {
 
 /// Runs a transfer among peers of these manners until nothing is due, or for `steps`.
 fn run(mut transfer: Transfer, source: &Source, manners: &[Manner], steps: usize) -> Outcome {
-    let (mut now, mut out, mut mail): (u64, Vec<Action>, Vec<(u64, MemberId, u64, Bytes)>) = (0, Vec::new(), Vec::new());
+    let (mut now, mut out) = (0, Vec::new());
+    // When, from whom, which part.
+    let mut mail: Vec<(u64, MemberId, u64, Bytes)> = Vec::new();
     let (mut kept, mut complete, mut asked, mut most_in_flight) = (Vec::new(), false, 0, 0);
-    let mut waiting = std::collections::BTreeSet::new();
     transfer.poll(now, &mut out);
     for _ in 0..steps {
         for action in std::mem::take(&mut out) {
@@ -97,7 +98,6 @@ fn run(mut transfer: Transfer, source: &Source, manners: &[Manner], steps: usize
                 Action::Ask { to, part } => {
                     assert_ne!(to, ME);
                     asked += 1;
-                    waiting.insert((to, part));
                     if let Some((delay, bytes)) = manners[usize::from(to)].answer(source, part) {
                         mail.push((now + 100 + delay, to, part, bytes));
                     }
@@ -107,7 +107,7 @@ fn run(mut transfer: Transfer, source: &Source, manners: &[Manner], steps: usize
                 Action::Complete => complete = true,
             }
         }
-        most_in_flight = most_in_flight.max(waiting.len());
+        most_in_flight = most_in_flight.max(transfer.in_flight());
         mail.sort_by_key(|mail| std::cmp::Reverse(mail.0));
         let arrives = mail.last().map(|mail| mail.0);
         let Some(next) = [arrives, transfer.next_due()].into_iter().flatten().min() else {
@@ -117,11 +117,9 @@ fn run(mut transfer: Transfer, source: &Source, manners: &[Manner], steps: usize
         now = now.max(next);
         if arrives == Some(next) {
             let (_, from, part, bytes) = mail.pop().unwrap();
-            waiting.remove(&(from, part));
             transfer.receive(now, from, part, bytes, &mut out);
         } else {
             transfer.poll(now, &mut out);
-            waiting.clear();
         }
     }
     Outcome {
@@ -220,13 +218,21 @@ proptest! {
 fn the_rate_is_kept_to() {
     let (context, _) = cluster(ME);
     let source = source(&context, 400, 500);
-    let outcome = run(start(&source, LIMITS), &source, &[Manner::Honest; 3], 100_000);
+    let limits = TransferLimits {
+        bytes_per_second: 20_000,
+        ..LIMITS
+    };
+    let outcome = run(start(&source, limits), &source, &[Manner::Honest; 3], 100_000);
     assert!(outcome.complete);
     let bytes = outcome.transfer.progress().bytes;
     // What is in flight when the allowance ends still comes.
-    let free = LIMITS.bytes_per_second / 4 + 5 * 600 + 2_000;
+    let free = limits.bytes_per_second / 4 + 5 * 600 + 2_000;
     assert!(bytes > 2 * free, "enough to be limited: {bytes}");
-    assert!(outcome.now >= (bytes - free) * 1_000_000 / LIMITS.bytes_per_second, "{} us", outcome.now);
+    assert!(
+        outcome.now >= (bytes - free) * 1_000_000 / limits.bytes_per_second,
+        "{} us",
+        outcome.now
+    );
 }
 
 #[test]
@@ -245,6 +251,18 @@ fn a_certificate_needs_an_honest_signer() {
     forged.votes[1].1.0[0] ^= 1;
     let forged = Transfer::new(&context, forged, scheme, LIMITS, 0).map(drop);
     assert_eq!(forged, Err(BadCertificate(Reject::Signature)));
+}
+
+/// One part at a time, and two of three peers that never answer: the third has its turn.
+#[test]
+fn the_silent_do_not_stand_in_the_way() {
+    let (context, _) = cluster(ME);
+    let source = source(&context, 0, 500);
+    for honest in 0..3 {
+        let mut manners = [Manner::Silent; 3];
+        manners[honest] = Manner::Honest;
+        assert!(run(start(&source, LIMITS), &source, &manners, 20).complete);
+    }
 }
 
 /// A manifest in which a leaf is claimed to lie deeper than it does would let honest peers pass for liars.
@@ -275,7 +293,9 @@ fn another_anchor_is_a_lie() {
         change(&mut manifest);
         let (mut transfer, mut out) = (start(&source, LIMITS), Vec::new());
         transfer.poll(0, &mut out);
-        let Some(Action::Ask { to, .. }) = out.pop() else { panic!("asks for the manifest") };
+        let Some(Action::Ask { to, .. }) = out.pop() else {
+            panic!("asks for the manifest")
+        };
         transfer.receive(1, to, Part::MANIFEST, encode(&manifest).into(), &mut out);
         out.contains(&Action::Liar(to))
     };

@@ -245,7 +245,9 @@ impl Application for Kv {
 
     fn scheme(&self) -> Scheme {
         Scheme {
-            leaf: |bytes| leaf::decode(bytes).map(|leaf| (leaf::place(leaf.key), leaf::value(leaf.version, leaf.value))),
+            leaf: |bytes| {
+                leaf::decode(bytes).map(|leaf| (leaf::place(leaf.key), leaf::value(leaf.version, leaf.value)))
+            },
             root: |head, map| Some(leaf::root(leaf::read_head(head)?, map)),
         }
     }

@@ -47,9 +47,12 @@ impl Keys for FakeKeys {
 
 /// How `me` judges messages, with bugs to be set.
 pub(crate) fn cluster(me: MemberId) -> (CheckContext, Params) {
-    let params = Params::new(N);
+    let params = Params::new(N, 1);
     let genesis = hash("genesis", &[]);
-    (CheckContext::new(params.clone(), genesis, Arc::new(FakeKeys(me))), params)
+    (
+        CheckContext::new(params.clone(), genesis, Arc::new(FakeKeys(me))),
+        params,
+    )
 }
 
 /// The same with a clause broken, in builds that can.
@@ -122,7 +125,10 @@ pub(crate) fn source(context: &CheckContext, keys: u64, part_bytes: usize) -> So
     let bundles: Vec<_> = (0..keys)
         .map(|at| {
             let (key, value) = (at.to_be_bytes(), vec![at as u8; 20 + at as usize % 50]);
-            let op = Op::Put { key: &key, value: &value };
+            let op = Op::Put {
+                key: &key,
+                value: &value,
+            };
             super::bundle(super::client(at as u8 % 20), 0, &[(1 + at / 20, op.encode())])
         })
         .collect();
