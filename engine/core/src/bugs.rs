@@ -124,6 +124,10 @@ switches! {
     sync_delivers_too,
     /// 15: a session keeps its newest reply only and forgets that the others were ever executed.
     forget_replies,
+    /// 16: a checkpoint is stable with the signatures of f members.
+    stable_with_f,
+    /// 19: what lies below an own checkpoint is released after a while by the own clock, stable or not.
+    release_by_clock,
     /// 20: an ack leaves before the batch is stored.
     ack_before_storage,
     /// 21: signatures are judged without the factor 8, several at once by one equation (history: torsion).
@@ -146,6 +150,8 @@ switches! {
     future_qc,
     /// 31: acceptance records are released by a commit instead of a Qc (history "release").
     release_by_commit,
+    /// 31, too: a checkpoint releases them.
+    release_by_checkpoint,
     /// 33: `witnessed` looks at the batch alone, not at its ancestors.
     witness_not_cumulative,
     /// 34: entry certificates go to the next leader only (history "parked").

@@ -137,7 +137,7 @@ impl Chain {
         self.cut[usize::from(lane)].0
     }
 
-    /// The ancestor of `digest` at `slot` (itself included), if the path to it is known.
+    /// The ancestor of `digest` at `slot` (itself included), if the path to it is known; it need not be known itself.
     pub(crate) fn ancestor_at(&self, digest: &Digest, slot: Slot) -> Option<Digest> {
         let mut at = *digest;
         loop {
@@ -148,6 +148,10 @@ impl Chain {
             // A committed block's ancestors are the committed chain: no need to walk it.
             if (self.base..=self.committed_slot()).contains(&slot) && self.committed_at(block.slot) == Some(at) {
                 return self.committed_at(slot);
+            }
+            if block.slot == slot + 1 && !self.nodes.contains_key(&block.parent) {
+                // Released or not here yet: it has a name all the same.
+                return Some(block.parent);
             }
             at = block.parent;
         }
@@ -202,12 +206,6 @@ impl Chain {
         self.committed.push_back(digest);
     }
 
-    #[expect(dead_code)]
-    /// The lowest slot of which the committed block is known.
-    pub(crate) fn base(&self) -> Slot {
-        self.base
-    }
-
     /// The committed chain starts at this block from now on; what was known of it is forgotten.
     pub(crate) fn anchor(&mut self, digest: Digest, signed: SignedBlock, now: Tick) {
         assert!(signed.block.slot > self.committed_slot(), "a chain never goes back");
@@ -217,7 +215,6 @@ impl Chain {
         self.insert(digest, signed, now, true);
     }
 
-    #[expect(dead_code)]
     /// Forgets the committed slots below `slot`, which is committed.
     pub(crate) fn rebase(&mut self, slot: Slot) {
         assert!(slot <= self.committed_slot(), "only what is committed is released");

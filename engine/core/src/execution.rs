@@ -37,16 +37,19 @@ impl ExecutionQueue {
         self.executed
     }
 
+    /// Nothing is with the executor.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     pub(crate) fn is_idle(&self, committed: Slot) -> bool {
         self.executed == committed
     }
 
     /// The state is that after `slot`: what is below is void.
     pub(crate) fn anchor(&mut self, slot: Slot) {
-        let skipped = slot.saturating_sub(self.sent);
-        for _ in 0..skipped {
-            self.fast.pop_front();
-        }
+        let skipped = usize::try_from(slot.saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        self.fast.drain(..skipped.min(self.fast.len()));
         self.sent = self.sent.max(slot);
         self.executed = self.executed.max(slot);
     }
@@ -146,6 +149,8 @@ impl Replica {
             });
         }
         let fast = self.execution.fast.pop_front().unwrap_or(false);
+        let bytes = ordered.iter().map(|batch| batch.body.len() as u64).sum();
+        let checkpoint = self.checkpoints.is_one(slot, bytes, &self.params);
         let root = !self.replaying && slot.is_multiple_of(self.params.state_interval);
         out.push(Effect::Execute(Execution {
             slot,
@@ -154,7 +159,7 @@ impl Replica {
             timestamp,
             batches: ordered,
             root,
-            checkpoint: false,
+            checkpoint,
             fast,
             replay: self.replaying,
         }));
@@ -170,6 +175,7 @@ impl Replica {
         if let Some(vote) = state {
             self.vote_state(vote, out);
         }
+        self.settle_checkpoint(out);
         if self.execution.is_idle(self.committed()) {
             self.state
                 .idle_from(self.now.tick.plus(self.params.state_idle_us), slot);

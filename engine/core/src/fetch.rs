@@ -40,6 +40,8 @@ struct Want {
     candidates: MemberSet,
     /// Who said that it has nothing, or did not answer in time, in this rotation.
     refused: MemberSet,
+    /// Who said so, in any rotation.
+    denied: MemberSet,
     asked: Option<MemberId>,
     due: Tick,
     rotations: u32,
@@ -100,6 +102,7 @@ impl Fetcher {
                     reached: 0,
                     candidates,
                     refused,
+                    denied: MemberSet::default(),
                     asked,
                     due,
                     rotations: 0,
@@ -168,11 +171,18 @@ impl Fetcher {
             && want.asked == Some(member)
         {
             want.refused.insert(member);
+            want.denied.insert(member);
             want.asked = None;
             if connected.iter().any(|m| !want.refused.contains(m)) {
                 want.due = now;
             }
         }
+    }
+
+    /// What is wanted under a digest, if more than one member's word names it, and how many said that they do not hold it.
+    pub(crate) fn denials(&self, digest: &Digest) -> Option<(Kind, usize)> {
+        let want = self.wants.get(digest).filter(|want| want.needed)?;
+        Some((want.kind, want.denied.count()))
     }
 
     /// Forgets what is no longer needed.

@@ -423,7 +423,6 @@ impl Lane {
         self.drop_orphans();
     }
 
-    #[expect(dead_code)]
     /// Forgets executed batches below a height that peers get from an image.
     pub(crate) fn release(&mut self, height: Height) {
         self.history = self.history.split_off(&height);

@@ -124,7 +124,8 @@ impl Replica {
         if high.view < self.safety.view() || high.slot == 0 {
             return self.leading.proposed < self.params.w0;
         }
-        slot <= self.committed() + self.params.window && slot <= high.slot + 2 * self.params.window
+        let end = self.log_end().min(self.committed() + self.params.window);
+        slot <= end && slot <= high.slot + 2 * self.params.window
     }
 
     fn worth_proposing(&mut self, first: bool, changed: bool) -> bool {
@@ -327,7 +328,7 @@ impl Replica {
             return Err(Hold::View);
         }
         self.safety
-            .may_accept(block, &self.chain, self.chain.committed_slot())?;
+            .may_accept(block, &self.chain, self.chain.committed_slot(), self.log_end())?;
         let parent = self.chain.get(&block.parent).ok_or(Hold::Parent)?;
         self.rule_four(block.timestamp, parent.timestamp)?;
         let changed = changed_tips(block, parent)?;

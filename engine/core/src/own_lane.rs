@@ -77,7 +77,6 @@ impl OwnLane {
         height <= self.reserved
     }
 
-    #[expect(dead_code)]
     /// Heights up to here are reserved.
     pub(crate) fn reservation(&self) -> Height {
         self.reserved

@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) caught_up: Option<View>,
     /// The slot up to which it was told what is committed here (R-TELL).
     pub(crate) told_commits: Slot,
+    /// The stable checkpoint that it was told because it asked for what was released.
+    pub(crate) told_stable: Slot,
     /// What it says it committed.
     pub(crate) claimed: Option<(Slot, Digest)>,
 }
@@ -206,6 +208,7 @@ impl Replica {
                 self.peers[usize::from(member)].connected = false;
                 self.peers[usize::from(member)].caught_up = None;
                 self.peers[usize::from(member)].told_commits = 0;
+                self.peers[usize::from(member)].told_stable = 0;
             }
             Input::Rtt { member, us } => self.peers[usize::from(member)].rtt_us = us,
             Input::Appended(id) => self.on_appended(id, out),
@@ -262,7 +265,7 @@ impl Replica {
             } => {
                 self.serve_batches(from, lane, (height, digest), floor, out);
             }
-            Message::NotHeld { digest } => self.on_not_held(from, &digest),
+            Message::NotHeld { digest } => self.on_not_held(from, &digest, out),
             // The host's own affair, should one come here.
             Message::FetchState { .. } | Message::StatePart { .. } => {}
         }

@@ -113,8 +113,9 @@ impl Safety {
         self.timeout.as_ref().is_some_and(|t| t.timeout.view >= view)
     }
 
-    /// Rules 1, 2 and 5 of R-ACCEPT. `committed` is this replica's; 3 and 4 are judged by the caller.
-    pub(crate) fn may_accept(&self, block: &Block, chain: &Chain, committed: Slot) -> Result<(), Hold> {
+    /// Rules 1, 2 and 5 of R-ACCEPT. `committed` is this replica's, and `log_end` the last slot of the log's window; 3 and 4
+    /// are judged by the caller.
+    pub(crate) fn may_accept(&self, block: &Block, chain: &Chain, committed: Slot, log_end: Slot) -> Result<(), Hold> {
         if block.view != self.view || self.timed_out(block.view) {
             return Err(Hold::View);
         }
@@ -126,7 +127,7 @@ impl Safety {
             return Err(Hold::Never);
         }
         self.rule_two(block, chain)?;
-        self.rule_five(block, chain, committed)
+        self.rule_five(block, chain, committed, log_end)
     }
 
     fn rule_two(&self, block: &Block, chain: &Chain) -> Result<(), Hold> {
@@ -173,7 +174,7 @@ impl Safety {
         }
     }
 
-    fn rule_five(&self, block: &Block, chain: &Chain, committed: Slot) -> Result<(), Hold> {
+    fn rule_five(&self, block: &Block, chain: &Chain, committed: Slot, log_end: Slot) -> Result<(), Hold> {
         if self.accepted.len() >= self.params.list_max() {
             return Err(Hold::Window);
         }
@@ -189,7 +190,11 @@ impl Safety {
         let on_branch = chain.extends(&block.parent, &self.high_qc.at.digest, self.high_qc.at.slot);
         let certified = if on_branch { self.high_qc.at.slot } else { committed };
         let fits = block.slot <= committed + self.params.window && block.slot <= certified + 2 * self.params.window;
-        if fits { Ok(()) } else { Err(Hold::Window) }
+        if fits && block.slot <= log_end {
+            Ok(())
+        } else {
+            Err(Hold::Window)
+        }
     }
 
     /// Accepts a block for which every rule was found to hold. The caller appends the acceptance with the vote in
@@ -326,7 +331,6 @@ impl Safety {
         &self.accepted
     }
 
-    #[expect(dead_code)]
     /// All promises, as they stand now.
     pub(crate) fn standing(&self, reserved: Height, committed: (Slot, Digest)) -> Standing {
         Standing {
@@ -339,6 +343,13 @@ impl Safety {
             locked: self.locked,
             reserved,
             committed,
+        }
+    }
+
+    /// What a seeded bug does at a checkpoint; a correct replica releases acceptances by Qc only.
+    pub(crate) fn checkpointed(&mut self, slot: Slot) {
+        if self.bugs.release_by_checkpoint() {
+            self.accepted.retain(|a| a.1 > slot);
         }
     }
 
@@ -360,9 +371,10 @@ impl Safety {
     }
 
     pub(crate) fn replay_accept(&mut self, digest: Digest, block: &Block, chain: &Chain) {
-        assert!(block.view >= self.view, "views never go back");
-        // Of a later view: that view's entry was released, so all that stood when it was released follows.
-        if block.view == self.view {
+        // Of a later view: its entry was released, so what stood then follows. Of an earlier one, or not above the last:
+        // a copy at the tail of a log whose head was released; what stood before it says all about it.
+        let copied = block.view == self.view && self.last.is_some_and(|(slot, _)| slot >= block.slot);
+        if block.view == self.view && !copied {
             self.note_accepted(digest, block, chain);
         }
     }

@@ -44,6 +44,12 @@ pub struct Status {
     pub state: Option<StateVote>,
     /// The newest state certificate.
     pub certified_state: Option<StateVote>,
+    /// The newest stable checkpoint that this replica knows of; 0: none.
+    pub stable: Slot,
+    /// The newest checkpoint that is stable here and of which a snapshot is durable; 0: none.
+    pub kept: Slot,
+    /// The checkpoint whose image is to be fetched, if this replica lags so far.
+    pub transfer: Option<Slot>,
     /// Sums since the start.
     pub counters: Counters,
     /// Requests for data sent.
@@ -75,6 +81,8 @@ pub struct Held {
     pub lane_bytes: u64,
     /// Bytes of client bundles that wait for a batch.
     pub intake_bytes: usize,
+    /// Votes on states of one member.
+    pub state_votes: usize,
 }
 
 impl Replica {
@@ -89,6 +97,7 @@ impl Replica {
             jobs: self.jobs.len(),
             lane_bytes: self.lanes.iter().map(|lane| lane.live_bytes).max().unwrap_or(0),
             intake_bytes: self.own.queued_bytes(),
+            state_votes: self.state.most_votes(),
         }
     }
 
@@ -116,6 +125,9 @@ impl Replica {
             lanes: lanes.collect(),
             state: self.state.newest().cloned(),
             certified_state: self.state.certified().cloned(),
+            stable: self.state.stable().map_or(0, |c| c.vote.slot),
+            kept: self.checkpoints.kept(),
+            transfer: self.checkpoints.transfer(),
             counters,
             fetches: self.fetch.sent,
             connected: self.connected().iter().collect(),

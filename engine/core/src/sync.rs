@@ -67,7 +67,7 @@ impl Replica {
         if let Some((view, _)) = self.change.suspicion {
             self.send(to, Message::Suspect { view, standing: true }, out);
         }
-        self.state.tell(|message| self.send(to, message, out));
+        self.state.tell(self.me, |message| self.send(to, message, out));
     }
 
     /// R-TELL: a peer that has left the view does not vote in it, and may hear less than a quorum of those who do when
@@ -141,8 +141,7 @@ impl Replica {
             digests.truncate(until);
         }
         if digests.is_empty() {
-            self.send(To::One(from), Message::NotHeld { digest: tip.1 }, out);
-            return;
+            return self.deny(from, tip.1, out);
         }
         if !digests.iter().all(|d| state.get(d).is_some()) {
             out.push(Effect::Serve {
@@ -190,12 +189,25 @@ impl Replica {
             });
             return;
         }
-        self.send(To::One(from), Message::NotHeld { digest }, out);
+        self.deny(from, digest, out);
     }
 
-    pub(crate) fn on_not_held(&mut self, from: MemberId, digest: &Digest) {
+    /// What was asked for is not here; it may have been released, then the asker needs an image.
+    fn deny(&mut self, to: MemberId, digest: Digest, out: &mut Outbox) {
+        if let Some(stable) = self.state.stable()
+            && self.peers[usize::from(to)].told_stable < stable.vote.slot
+        {
+            let certificate = Box::new(stable.clone());
+            self.peers[usize::from(to)].told_stable = stable.vote.slot;
+            self.send(To::One(to), Message::StateCertificate(certificate), out);
+        }
+        self.send(To::One(to), Message::NotHeld { digest }, out);
+    }
+
+    pub(crate) fn on_not_held(&mut self, from: MemberId, digest: &Digest, out: &mut Outbox) {
         let connected = self.connected();
         self.fetch.not_held(from, digest, self.now.tick, &connected);
+        self.consider_denial(digest, out);
     }
 
     /// An answer with blocks: each the parent of the one before. Anything else in it is ignored.
@@ -212,7 +224,7 @@ impl Replica {
             return;
         }
         if digests.first() != Some(&asked) {
-            self.on_not_held(from, &asked);
+            self.on_not_held(from, &asked, out);
             return;
         }
         let needed = self.fetch.needs(&asked);

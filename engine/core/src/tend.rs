@@ -26,6 +26,7 @@ impl Replica {
             self.change.next_lock_due(),
             self.state.idle_due(),
             self.fetch.next_due(),
+            self.checkpoints.next_due(),
             self.tend_at,
         ];
         [own, leading, early].into_iter().chain(others).flatten().min()
@@ -39,6 +40,7 @@ impl Replica {
             self.lock_now(idle, out);
         }
         self.tend_state(out);
+        self.tend_checkpoints(out);
         self.tend_fetches(out);
         if self.tend_at.is_some_and(|at| at <= self.now.tick) {
             self.tend_at = None;

@@ -538,7 +538,7 @@ impl Replica {
             .safety
             .last()
             .is_some_and(|l| l.0 >= self.committed() + self.params.window);
-        if full {
+        if full || self.log_is_full() {
             self.change.sent[index] = Some((self.now.tick, height, told));
             return false;
         }
@@ -586,7 +586,9 @@ impl Replica {
         });
         let certified =
             (self.safety.high_ref().slot > committed).then(|| self.change.qc_since.unwrap_or(self.change.entered_at));
-        let tips = self.lanes.iter().zip(&self.change.certified_since);
+        // While the log's window is full a leader can order nothing: what ends that are votes on states.
+        let ordering = !self.log_is_full();
+        let tips = self.lanes.iter().zip(&self.change.certified_since).filter(|_| ordering);
         let tip = tips
             .filter(|(l, _)| l.ac().is_some())
             .filter_map(|(_, since)| *since)

@@ -10,7 +10,8 @@ use trireme_core::bugs::Bugs;
 use trireme_core::check::{CheckContext, check, leader};
 use trireme_core::message::{
     Accepted, Ack, Batch, BatchHeader, Block, CutEntry, Entry, Envelope, Justify, Qc, QcRef, QcVote, SignedAck,
-    SignedBlock, SignedHeader, SignedTimeout, SignedVote, Tc, TcEntry, Timeout, Vote,
+    SignedBlock, SignedHeader, SignedStateVote, SignedTimeout, SignedVote, StateCertificate, StateVote, Tc, TcEntry,
+    Timeout, Vote,
 };
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::{Height, Keys};
@@ -242,25 +243,89 @@ impl Lab {
     pub fn replica_on(&self, disk: Disk, epoch: u64, me: MemberId, bugs: &Bugs) -> Actor {
         let n = self.params.n;
         let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n, epoch });
-        let mut replica = Replica::with_bugs(self.params.clone(), keys, genesis(), bugs.clone());
-        let context = replica.check_context();
-        let mut out = Vec::new();
-        replica.start(now(0), &mut out);
-        let mut actor = Actor {
-            replica,
-            context,
-            time: 0,
-            sent: Vec::new(),
-            records: Vec::new(),
-            executed: Vec::new(),
-            alarms: 0,
-            evidence: Vec::new(),
-            disk,
-            unwritten: VecDeque::new(),
-        };
-        actor.perform(out);
-        actor
+        let replica = Replica::with_bugs(self.params.clone(), keys, genesis(), bugs.clone());
+        start(replica, disk)
     }
+
+    /// A replica that restarts from a snapshot and the records of its log.
+    pub fn restart(
+        &self,
+        me: MemberId,
+        snapshot: Option<(&StateCertificate, &SignedBlock)>,
+        records: &[Record],
+    ) -> Actor {
+        let (n, epoch) = (self.params.n, 0);
+        let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n, epoch });
+        let mut replica = Replica::new(self.params.clone(), keys, genesis());
+        if let Some((certificate, anchor)) = snapshot {
+            replica.anchored(certificate.clone(), anchor.clone());
+        }
+        let mut out = Vec::new();
+        for record in records {
+            replica.replay(record.clone(), &mut out);
+            for effect in out.drain(..) {
+                let Effect::Execute(execution) = effect else {
+                    panic!("a replay only executes")
+                };
+                if execution.checkpoint {
+                    replica.replayed(state(execution.slot, &execution.block));
+                }
+            }
+        }
+        start(replica, Disk::Instant)
+    }
+
+    /// A member's vote on the state after a slot that is a checkpoint.
+    pub fn state_vote(&self, member: MemberId, vote: &StateVote) -> SignedStateVote {
+        let signature = sign(member, &vote.statement(&domain()));
+        SignedStateVote {
+            vote: vote.clone(),
+            signature,
+        }
+    }
+
+    /// The certificate of these members.
+    pub fn state_certificate(&self, vote: &StateVote, members: &[MemberId]) -> StateCertificate {
+        let votes = members.iter().map(|m| (*m, self.state_vote(*m, vote).signature));
+        StateCertificate {
+            vote: vote.clone(),
+            votes: votes.collect(),
+        }
+    }
+}
+
+/// The state after a checkpoint, as every correct replica computes it.
+pub fn state(slot: Slot, block: &Digest) -> StateVote {
+    StateVote {
+        slot,
+        state_root: hash(context::STATE, &block.0),
+        receipts_root: Digest::ZERO,
+        timestamp: slot,
+        checkpoint: true,
+    }
+}
+
+fn start(mut replica: Replica, disk: Disk) -> Actor {
+    let context = replica.check_context();
+    let mut out = Vec::new();
+    replica.start(now(0), &mut out);
+    let mut actor = Actor {
+        replica,
+        context,
+        time: 0,
+        sent: Vec::new(),
+        records: Vec::new(),
+        executed: Vec::new(),
+        alarms: 0,
+        evidence: Vec::new(),
+        stable: Vec::new(),
+        released: Vec::new(),
+        transfers: Vec::new(),
+        disk,
+        unwritten: VecDeque::new(),
+    };
+    actor.perform(out);
+    actor
 }
 
 fn now(time: u64) -> Now {
@@ -292,6 +357,12 @@ pub struct Actor {
     pub executed: Vec<Slot>,
     pub alarms: usize,
     pub evidence: Vec<Evidence>,
+    /// Checkpoints that are stable.
+    pub stable: Vec<Slot>,
+    /// What was released: blocks below the slot, promises before that many records.
+    pub released: Vec<(Slot, usize)>,
+    /// Checkpoints whose image was asked for.
+    pub transfers: Vec<Slot>,
     pub disk: Disk,
     unwritten: VecDeque<(u64, Vec<Outbound>)>,
 }
@@ -370,15 +441,16 @@ impl Actor {
                 Effect::Verify { job, .. } => self.step(Input::Verified { job, good: true }),
                 Effect::Execute(execution) => {
                     self.executed.push(execution.slot);
-                    self.step(Input::Executed {
-                        slot: execution.slot,
-                        state: None,
-                    });
+                    let state = execution.checkpoint.then(|| state(execution.slot, &execution.block));
+                    let slot = execution.slot;
+                    self.step(Input::Executed { slot, state });
                 }
                 Effect::Evidence(evidence) => self.evidence.push(*evidence),
                 Effect::Alarm(_) => self.alarms += 1,
                 Effect::StateRoot { .. } | Effect::Serve { .. } | Effect::Disconnect { .. } => {}
-                Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
+                Effect::Stable { certificate, .. } => self.stable.push(certificate.vote.slot),
+                Effect::Release { slot, .. } => self.released.push((slot, self.records.len())),
+                Effect::Transfer { certificate } => self.transfers.push(certificate.vote.slot),
             }
         }
         if self.disk == Disk::Instant {
