@@ -1,5 +1,6 @@
 //! Every limit of the transport, declared once.
 
+use crate::wan::Spot;
 use serde::{Deserialize, Serialize};
 
 /// Congestion control of outgoing data. On a lossy WAN the choice decides the throughput: with 25 ms and 0.1 % loss
@@ -85,6 +86,9 @@ pub struct TransportConfig {
     pub mtu_upper_bound: u16,
     /// Wanted size of the socket's buffers; the system may grant less.
     pub socket_buffer_bytes: usize,
+    /// The endpoint's place in an emulated network; none: the socket is used as it is.
+    #[serde(skip)]
+    pub wan: Option<Spot>,
     /// Several sockets share the port, one for each ingress core (client listeners only).
     pub reuse_port: bool,
 }
@@ -120,6 +124,7 @@ impl Default for TransportConfig {
             mtu_lower_bound: 1_200,
             mtu_upper_bound: 8_952,
             socket_buffer_bytes: 4 * MIB,
+            wan: None,
             reuse_port: false,
         }
     }
@@ -142,6 +147,16 @@ impl TransportConfig {
     /// come back before the acknowledgement, and a stream for control besides.
     pub fn peer_send_window_bytes(&self) -> u64 {
         (2 * self.bulk_streams as u64 + 1) * u64::from(self.peer_stream_window_bytes)
+    }
+
+    /// Puts the endpoint into an emulated network, whose paths carry what those of the internet do: nothing longer is
+    /// known of them beforehand, and nothing much longer is found. Without a place nothing changes.
+    pub fn place_in_network(&mut self, place: Option<Spot>) {
+        if place.is_some() {
+            self.mtu_lower_bound = 1_200;
+            self.mtu_upper_bound = 1_452;
+        }
+        self.wan = place;
     }
 
     /// Checks the relations between the limits.

@@ -36,6 +36,7 @@ mod peers;
 mod quic;
 mod serving;
 mod socket;
+pub mod wan;
 
 pub use client::{ClientReceiver, ClientSender, Connection, Dialer};
 pub use close::{CloseReason, ClosedBy, Disconnect};

@@ -1,6 +1,7 @@
-//! The only place where a UDP socket is opened and handed to quinn. A socket that delays, drops and reorders for WAN
-//! emulation goes in here: [`endpoint`] takes whatever implements `quinn::AsyncUdpSocket`.
+//! The only place where a UDP socket is opened and handed to quinn. The one that delays, drops and reorders for WAN
+//! emulation ([`Shim`]) goes in here.
 
+use crate::wan::Shim;
 use crate::{BindError, TransportConfig};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, UdpPoller};
@@ -50,9 +51,18 @@ pub(crate) fn start(
     server: Option<ServerConfig>,
     config: &TransportConfig,
 ) -> io::Result<Endpoint> {
-    let inner = TokioRuntime.wrap_udp_socket(socket)?;
+    let inner = wrap(socket)?;
     let segments = MAX_TRAIN_BYTES / usize::from(config.mtu_upper_bound);
-    endpoint(Arc::new(ShortTrains { inner, segments }), quic, server)
+    let trains = Arc::new(ShortTrains { inner, segments });
+    match &config.wan {
+        None => endpoint(trains, quic, server),
+        Some(spot) => endpoint(Arc::new(Shim::new(trains, spot.clone())?), quic, server),
+    }
+}
+
+/// A socket for this thread's runtime.
+pub(crate) fn wrap(socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    TokioRuntime.wrap_udp_socket(socket)
 }
 
 /// Runs QUIC over anything that carries datagrams.

@@ -10,6 +10,7 @@ use trireme_config::{ClientAuth, ClientKeys, Cluster};
 use trireme_core::quorum::MemberSet;
 use trireme_core::reply::{MAX_REPLY_SET_BYTES, ToReplica};
 use trireme_core::types::{ClientId, MemberId, Tick};
+use trireme_transport::wan::Spot;
 use trireme_transport::{CloseReason, Dialer, Identity, SendError, TransportConfig};
 
 use crate::clock::{Clock, wall_us};
@@ -65,7 +66,21 @@ impl Driver {
     ///
     /// [`ConnectError`], after `connect_timeout_us` at the latest.
     pub async fn connect(cluster: &Cluster, keys: &ClientKeys, options: Options) -> Result<Self, ConnectError> {
-        let mut driver = Self::new(cluster, keys, options)?;
+        Self::connect_from(cluster, keys, options, None).await
+    }
+
+    /// The same from a place in an emulated network.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Driver::connect`].
+    pub async fn connect_from(
+        cluster: &Cluster,
+        keys: &ClientKeys,
+        options: Options,
+        from: Option<Spot>,
+    ) -> Result<Self, ConnectError> {
+        let mut driver = Self::new(cluster, keys, options, from)?;
         let start = driver.now();
         let all = driver.links.len();
         let mut grace_from = None;
@@ -100,7 +115,7 @@ impl Driver {
         }
     }
 
-    fn new(cluster: &Cluster, keys: &ClientKeys, options: Options) -> Result<Self, ConnectError> {
+    fn new(cluster: &Cluster, keys: &ClientKeys, options: Options, from: Option<Spot>) -> Result<Self, ConnectError> {
         let setup = |why: String| ConnectError::Setup(why);
         if keys.clients.is_empty() {
             return Err(setup("no identity".to_owned()));
@@ -111,7 +126,8 @@ impl Driver {
             return Err(setup(format!("there is no replica {member}")));
         }
         let identity = Identity::from_seed(&keys.tls.seed()).map_err(|error| setup(error.to_string()))?;
-        let config = transport_config(cluster);
+        let mut config = transport_config(cluster);
+        config.place_in_network(from);
         let dialer = Dialer::bind(any_address(cluster), identity, config).map_err(|error| setup(error.to_string()))?;
         let quorums = cluster.quorums();
         let shape = Shape {

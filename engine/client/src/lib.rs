@@ -7,7 +7,9 @@
 //! * [`Client`]: futures, for programs that submit a request and wait for it. Needs a [`tokio::task::LocalSet`].
 //! * [`Driver`]: tags and completions, polled by its owner, for gateways and load generators: no task, timer or
 //!   channel for a request.
+//! * [`Fleet`]: drivers for the regions of an emulated network.
 //! * [`status`]: asks one replica how it is.
+//! * [`floor`]: what a request must take, by the distances alone.
 //!
 //! Both stand on one sans-io core (`exchange`, `session`, `matching`, `bundles`, `routing`), which knows neither clock
 //! nor socket.
@@ -21,6 +23,8 @@ mod clock;
 mod driver;
 mod error;
 mod exchange;
+mod fleet;
+pub mod floor;
 mod latency;
 mod link;
 mod matching;
@@ -34,6 +38,7 @@ pub use client::{BundleSubmission, Client, Submission};
 pub use driver::Driver;
 pub use error::{Busy, ConnectError, Limit, SubmitError};
 pub use exchange::{Accepted, Completion, Counters};
+pub use fleet::Fleet;
 pub use options::{Options, Route};
 pub use trireme_config::ClientKeys;
 pub use trireme_core::reply::Refusal;

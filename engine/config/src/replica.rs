@@ -88,6 +88,9 @@ pub struct ReplicaConfig {
     /// Where to write a record of every executed request, for comparison with what clients saw. Off if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executed_stream: Option<PathBuf>,
+    /// The emulated network between the replicas of this machine, for experiments. Off if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wan: Option<PathBuf>,
     /// Limits of the log.
     #[serde(default)]
     pub log: LogBudget,
@@ -136,6 +139,7 @@ impl ReplicaConfig {
         self.key_file = base.join(&self.key_file);
         self.data_dir = base.join(&self.data_dir);
         self.executed_stream = self.executed_stream.map(|path| base.join(path));
+        self.wan = self.wan.map(|path| base.join(path));
         self
     }
 }

@@ -6,6 +6,7 @@ use trireme_config::{Clients, Cluster, Congestion, PeerBudget, ReplicaConfig, Re
 use trireme_core::Params;
 use trireme_core::reply::MAX_FROM_REPLICA_BYTES;
 use trireme_core::wire::MAX_FRAME_BYTES;
+use trireme_transport::wan::{Live, Place, Spot, WanError};
 use trireme_transport::{BindError, ClientListener, Identity, PeerAddress, PeerEndpoint, TransportConfig, Trust};
 
 use crate::error::ReplicaError;
@@ -34,7 +35,8 @@ pub(crate) fn peer_endpoint(
         tls_public: member.tls_key,
         addr: member.peer_address,
     });
-    let transport = peer_transport(cluster, config);
+    let mut transport = peer_transport(cluster, config);
+    transport.place_in_network(place(cluster, config)?);
     identity(keys)
         .and_then(|identity| {
             PeerEndpoint::bind(
@@ -63,6 +65,16 @@ pub(crate) fn client_listener(
             ClientListener::bind(config.client_listen, identity, client_transport(cluster, config), trust)
         })
         .map_err(|error| ReplicaError::bind("client", error))
+}
+
+/// This replica's place in the emulated network, if its configuration names one.
+fn place(cluster: &Cluster, config: &ReplicaConfig) -> Result<Option<Spot>, ReplicaError> {
+    let spot = |path| {
+        let addresses = cluster.members.iter().map(|member| member.peer_address).collect();
+        Spot::new(Live::follow(path)?, Place::Replica(config.member), addresses)
+    };
+    let wrong = |error: WanError| ReplicaError::Config(format!("wan: {error}"));
+    config.wan.as_deref().map(spot).transpose().map_err(wrong)
 }
 
 fn identity(keys: &ReplicaKeys) -> Result<Identity, BindError> {

@@ -323,6 +323,7 @@ fn config(index: usize, plan: &HostPlan) -> ReplicaConfig {
         flush: FlushKind::Linked,
         core_plan: plan.core_plan.to_owned(),
         executed_stream: None,
+        wan: None,
         log: plan.log.clone(),
         peers: PeerBudget::default(),
         clients: plan.clients.clone(),

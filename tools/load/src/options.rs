@@ -88,6 +88,8 @@ pub struct LoadOptions {
     pub recording: Recording,
     /// Which replicas the requests go to.
     pub route: Route,
+    /// File of the emulated network that the clients are in, spread over its regions with clients.
+    pub network: Option<PathBuf>,
     /// A request without a result after this time is given up.
     pub give_up: Duration,
 }
@@ -111,6 +113,7 @@ impl Default for LoadOptions {
             seed: 1,
             recording: Recording::Memory,
             route: Route::Spread,
+            network: None,
             give_up: Duration::from_secs(10),
         }
     }
@@ -194,6 +197,9 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The emulated network cannot be followed.
+    #[error(transparent)]
+    Network(#[from] trireme_transport::wan::WanError),
     /// The runtime or its timer could not be made.
     #[error("{operation}: {source}")]
     Runtime {

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use trireme_client::{ClientKeys, Completion, Driver, Options, SubmitError};
+use trireme_client::{ClientKeys, Completion, Fleet, Options, SubmitError};
 use trireme_config::Cluster;
+use trireme_transport::wan::Live;
 
 use crate::acknowledged::{Acknowledged, Recorder};
 use crate::alarm::Alarm;
@@ -100,7 +101,8 @@ pub async fn run(
         fail_when_overloaded: options.rate != Rate::Max,
         ..Options::default()
     };
-    let driver = Driver::connect(cluster, &keys, client).await?;
+    let network = options.network.as_deref().map(Live::follow).transpose()?;
+    let driver = Fleet::connect(cluster, &keys, client, network.as_ref()).await?;
     let mut load = Load::new(driver, options)?;
     load.make(stop, &mut progress).await?;
     load.drain(&mut progress).await?;
@@ -123,7 +125,7 @@ enum Source {
 
 struct Load<'a> {
     options: &'a LoadOptions,
-    driver: Driver,
+    driver: Fleet,
     source: Source,
     payloads: Payloads,
     meter: Meter,
@@ -147,7 +149,7 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn new(driver: Driver, options: &'a LoadOptions) -> Result<Self, LoadError> {
+    fn new(driver: Fleet, options: &'a LoadOptions) -> Result<Self, LoadError> {
         let from_ns = nanos(options.warm_up);
         let end_ns = from_ns.saturating_add(nanos(options.duration));
         let source = match options.rate {

@@ -11,9 +11,11 @@ use trireme_config::{
 use trireme_core::Params;
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};
 use trireme_crypto::Digest;
+use trireme_transport::wan::{Network, Place};
 
 use crate::files;
 use crate::say::say;
+use crate::wan;
 
 /// Arguments of `trireme init`.
 #[derive(Debug, clap::Args)]
@@ -76,6 +78,8 @@ pub(crate) struct Plan {
     pub(crate) executed_stream: bool,
     pub(crate) log: LogBudget,
     pub(crate) clients: ClientBudget,
+    /// The emulated network between the replicas.
+    pub(crate) network: Option<Network>,
 }
 
 /// A new cluster's files.
@@ -103,6 +107,7 @@ pub(crate) fn run(args: InitArgs) -> Result<()> {
         executed_stream: false,
         log: LogBudget::default(),
         clients: ClientBudget::default(),
+        network: None,
     };
     let made = make(&plan)?;
     say!(
@@ -175,6 +180,9 @@ pub(crate) fn make(plan: &Plan) -> Result<Made> {
     let text = cluster.to_toml();
     let cluster = Cluster::from_toml(&text).map_err(|error| error.in_file(&cluster_file))?;
     files::write_new(&cluster_file, &text)?;
+    if let Some(network) = &plan.network {
+        network.write(&dir.join(wan::FILE))?;
+    }
 
     let mut replica_files = Vec::with_capacity(count);
     for (index, (file, _)) in replica_keys.iter().enumerate() {
@@ -198,7 +206,7 @@ fn cluster_of(
     let members = replica_keys.iter().zip(&plan.addresses).enumerate();
     let members = members.map(|(index, ((_, keys), (peer, client)))| MemberEntry {
         organisation: format!("organisation-{index}"),
-        region: "local".to_owned(),
+        region: region(plan, index),
         vote_key: keys.vote.public(),
         tls_key: keys.tls.public().0,
         peer_address: *peer,
@@ -223,6 +231,15 @@ fn cluster_of(
     })
 }
 
+fn region(plan: &Plan, index: usize) -> String {
+    let place = u16::try_from(index).map(Place::Replica).ok();
+    let named = plan.network.as_ref().zip(place);
+    named.map_or_else(
+        || "local".to_owned(),
+        |(network, place)| network.region_name(place).to_owned(),
+    )
+}
+
 fn write_replica(plan: &Plan, dir: &Path, index: usize, key: &KeyFile) -> Result<PathBuf> {
     let own = files::make_directory(&dir.join(format!("replica-{index}")))?;
     let (peer, client) = plan.addresses[index];
@@ -239,6 +256,7 @@ fn write_replica(plan: &Plan, dir: &Path, index: usize, key: &KeyFile) -> Result
         flush: FlushKind::Linked,
         core_plan: plan.core_plan.clone(),
         executed_stream: plan.executed_stream.then(|| "executed".into()),
+        wan: plan.network.is_some().then(|| Path::new("..").join(wan::FILE)),
         log: plan.log.clone(),
         peers: PeerBudget::default(),
         clients: plan.clients.clone(),

@@ -18,6 +18,7 @@ mod replica;
 mod say;
 mod simulate;
 mod status;
+mod wan;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,8 @@ enum Command {
     CheckHistory(check_history::CheckHistoryArgs),
     /// Show how the replicas are
     Status(status::StatusArgs),
+    /// Show, change and measure the emulated network of a cluster on this machine
+    Wan(wan::WanArgs),
     /// Run the protocol under simulated time, faults and Byzantine members
     Simulate(simulate::SimulateArgs),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Cas(args) => kv::cas(args),
         Command::Load(args) => load::run(args),
         Command::Status(args) => status::run(&args),
+        Command::Wan(args) => wan::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,8 +46,10 @@ const RULES: &[Rule] = &[
             "engine/model/src/main.rs",
             "engine/sim/src/scenario/",
             "engine/sim/tests/",
+            "transport/src/wan/",
         ],
-        why: "files are opened in log and tools, by the commands of fuzz and model, and where scenarios are read, only",
+        why: "files are opened in log and tools, by the commands of fuzz and model, and where scenarios and emulated \
+              networks are read, only",
     },
     Rule {
         words: &["UdpSocket", "TcpStream", "TcpListener"],

@@ -78,6 +78,21 @@ pub struct Counters {
     pub rehomed: u64,
 }
 
+impl Counters {
+    /// Sums.
+    #[must_use]
+    pub fn plus(self, other: Counters) -> Counters {
+        Counters {
+            submitted: self.submitted + other.submitted,
+            retries: self.retries + other.retries,
+            refusals: self.refusals + other.refusals,
+            wrong_replies: self.wrong_replies + other.wrong_replies,
+            unexpected: self.unexpected + other.unexpected,
+            rehomed: self.rehomed + other.rehomed,
+        }
+    }
+}
+
 struct Identity {
     session: Session,
     matcher: Matcher,

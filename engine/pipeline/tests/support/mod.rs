@@ -218,6 +218,7 @@ fn config(cluster: &Cluster, dir: &std::path::Path, member: u16, plan: &str) -> 
         flush: FlushKind::Linked,
         core_plan: plan.to_owned(),
         executed_stream: None,
+        wan: None,
         log: LogBudget {
             segment_bytes: 4 << 20,
             max_log_bytes: 256 << 20,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
+use trireme_client::Route;
 use trireme_load::{HistoryFile, LoadError, LoadOptions, Mix, Recording, Stop, Summary, run_blocking};
 
 use crate::init::Made;
@@ -49,7 +50,7 @@ pub(super) fn describe(args: &LocalArgs) -> String {
 }
 
 /// Starts the load. What is acknowledged is written to a file.
-pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path) -> Result<Loading> {
+pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_file: &Path) -> Result<Loading> {
     let options = LoadOptions {
         duration: args.duration,
         warm_up: warm_up(args),
@@ -64,6 +65,13 @@ pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path) -> Resul
         app: args.app.into(),
         seed: args.seed,
         recording: Recording::File(acknowledged.to_path_buf()),
+        // Each identity beside its region's replica; without a network over all of them.
+        route: if args.wan.is_some() {
+            Route::Nearest
+        } else {
+            Route::Spread
+        },
+        network: args.wan.is_some().then(|| network_file.to_path_buf()),
         ..LoadOptions::default()
     };
     let (cluster, keys) = (made.cluster.clone(), made.client_keys.clone());

@@ -4,6 +4,7 @@ mod compare;
 mod figures;
 mod kill;
 mod loading;
+mod network;
 mod options;
 mod place;
 mod ports;

@@ -8,6 +8,7 @@ use trireme_core::quorum::{MAX_MEMBERS, Quorums};
 use trireme_load::LoadOptions;
 use trireme_pipeline::topology::CorePlan;
 
+use crate::local::network;
 use crate::local::report::{Latency, Report, SCHEMA};
 use crate::names::{self, App, Auth, Durable, Rate};
 use crate::proc::Machine;
@@ -45,6 +46,15 @@ pub(crate) struct LocalArgs {
     /// Send puts, gets, deletes and compare-and-sets, write what clients were told, and check that it is linearizable
     #[arg(long, value_name = "FILE", conflicts_with = "serve")]
     pub(crate) history: Option<PathBuf>,
+    /// Emulate a wide-area network: autobahn, ibm, three-regions, or a CSV file of round-trip times
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) wan: Option<String>,
+    /// Region of each replica, separated by commas [default: those of the matrix in their order]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub(crate) regions: Vec<String>,
+    /// Regions of the clients, who are spread over them in turn [default: those of the replicas]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub(crate) client_regions: Vec<String>,
     /// Application to replicate
     #[arg(long, default_value = "kv")]
     pub(crate) app: App,
@@ -128,6 +138,7 @@ impl LocalArgs {
             );
         }
         CorePlan::parse(&self.cores)?;
+        network::plan(self)?;
         Ok(())
     }
 
@@ -164,6 +175,9 @@ impl LocalArgs {
             seed: self.seed,
             duration_s: self.duration.as_secs_f64(),
             offered_rate,
+            wan: self.wan.clone(),
+            regions: Vec::new(),
+            floor_us: None,
             measured_s: None,
             throughput_ops_s: None,
             throughput_mb_s: None,
@@ -267,6 +281,11 @@ mod tests {
             "--kill-leader-at 10s",
             "--replicas 1 --kill-leader-at 1s",
             "--cores 3",
+            "--wan mars",
+            "--wan autobahn --regions us-east1",
+            "--wan autobahn --regions us-east1,us-east5,us-west1,mars",
+            "--wan autobahn --client-regions mars",
+            "--regions us-east1",
         ] {
             assert!(parse(line).check().is_err(), "{line}");
         }

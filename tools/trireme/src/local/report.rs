@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::local::network::Floor;
 use crate::proc::Machine;
 
 /// Name and version of the schema. A key that is removed, or means something else, raises the number.
@@ -39,6 +40,9 @@ pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) duration_s: f64,
     pub(crate) offered_rate: Option<f64>,
+    pub(crate) wan: Option<String>,
+    pub(crate) regions: Vec<String>,
+    pub(crate) floor_us: Option<Floor>,
     pub(crate) measured_s: Option<f64>,
     pub(crate) throughput_ops_s: Option<f64>,
     pub(crate) throughput_mb_s: Option<f64>,

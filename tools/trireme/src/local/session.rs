@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use trireme_config::{ClientBudget, LogBudget};
+use trireme_config::{ClientBudget, LogBudget, MemberEntry};
+use trireme_transport::wan::Network;
 
 use crate::check_history;
 use crate::disk::{self, Disk};
@@ -17,6 +18,7 @@ use crate::local::compare::{self, Seen};
 use crate::local::figures::Span;
 use crate::local::kill::{self, Kill};
 use crate::local::loading::{self, Loaded};
+use crate::local::network;
 use crate::local::options::LocalArgs;
 use crate::local::place::Place;
 use crate::local::ports::Ports;
@@ -26,6 +28,7 @@ use crate::local::{Control, summary, watch};
 use crate::probe::Probe;
 use crate::say::say;
 use crate::status::Status;
+use crate::wan;
 
 /// How long a replica may take to answer a question about its status.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,6 +37,7 @@ const EXECUTED: &str = "executed";
 
 /// A cluster that is made and may run.
 struct Cluster {
+    network: Option<Network>,
     made: Made,
     dir: PathBuf,
     replicas: Rc<RefCell<Replicas>>,
@@ -100,12 +104,24 @@ fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster>
         executed_stream: !args.serve,
         log: log_budget(&disk, args.replicas)?,
         clients: ClientBudget::default(),
+        network: network::plan(args)?,
     };
     let made = init::make(&plan)?;
+    if let Some(network) = &plan.network {
+        let region = |member: &MemberEntry| member.region.clone();
+        report.regions = made.cluster.members.iter().map(region).collect();
+        say!(
+            "      network {} between {}; change it with: trireme wan set --data {} A-B delay=200ms",
+            network.name(),
+            report.regions.join(", "),
+            disk.dir.display()
+        );
+    }
     let replicas = Replicas::new(&made.replica_files)?;
     let probe = Probe::new(&made.cluster, &made.client_keys, PATIENCE);
     ports.release();
     Ok(Cluster {
+        network: plan.network,
         made,
         dir: disk.dir,
         replicas: Rc::new(RefCell::new(replicas)),
@@ -212,7 +228,14 @@ async fn load(
     let cpu_before = cluster.replicas.borrow().cpu_us();
     let running = Rc::new(Cell::new(true));
     let measured = Instant::now() + loading::warm_up(args);
-    let mut loading = loading::start(args, &cluster.made, acknowledged)?;
+    let leader = before
+        .iter()
+        .max_by_key(|status| status.view)
+        .map_or(0, |status| status.leader);
+    let quorums = cluster.made.cluster.quorums();
+    let floor = |network| network::floor(network, &quorums, args.clients, leader);
+    report.floor_us = cluster.network.as_ref().map(floor);
+    let mut loading = loading::start(args, &cluster.made, acknowledged, &cluster.dir.join(wan::FILE))?;
     let mut killing = args.kill_leader_at.map(|at| {
         let probe = || Probe::new(&cluster.made.cluster, &cluster.made.client_keys, PATIENCE);
         let kill = Kill {

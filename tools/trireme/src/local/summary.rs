@@ -36,6 +36,11 @@ pub(super) fn judge(report: &Report) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn micros(us: u64) -> f64 {
+    us as f64
+}
+
 /// Prints the figures.
 pub(super) fn print(report: &Report) {
     let count = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
@@ -56,6 +61,18 @@ pub(super) fn print(report: &Report) {
         ms(latency.p99_9),
         ms(latency.max)
     );
+    if let Some(floor) = &report.floor_us {
+        let each = floor
+            .by_region
+            .iter()
+            .map(|(region, us)| format!("{region} {}", ms(Some(micros(*us)))));
+        say!(
+            "physical floor  p50 {} ms with leader {}: {}",
+            ms(Some(micros(floor.p50))),
+            floor.leader,
+            each.collect::<Vec<_>>().join(", ")
+        );
+    }
     say!(
         "requests        {} acknowledged, {} failed, {} unknown, {} lost, {} duplicated",
         count(report.acknowledged),
