@@ -45,10 +45,12 @@ impl Ring {
         near.get(&slot).into_iter().chain(far).any(|(named, _)| named == digest)
     }
 
-    /// Whether a vote names a block above this one on its branch.
+    /// Whether a vote names a block above this one on its branch. It counts for ancestors of its own view only (R-COMMIT):
+    /// naming a block of a later view says nothing about an earlier one.
     fn stands_above(&self, mark: Mark, tip: (Slot, &Digest), chain: &Chain) -> bool {
+        let view = |digest: &Digest| chain.get(digest).map(|block| block.view);
         let mut above = self.all(mark).rev().filter(|(slot, _)| **slot > tip.0);
-        above.any(|(_, (digest, _))| chain.extends(digest, tip.1, tip.0))
+        above.any(|(_, (digest, _))| chain.extends(digest, tip.1, tip.0) && view(digest) == view(tip.1))
     }
 }
 

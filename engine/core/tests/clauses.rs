@@ -264,3 +264,27 @@ fn a_block_that_lies_about_its_slot_is_harmless() {
     let asked = |o: &trireme_core::Outbound| matches!(o.message, Message::FetchBlocks { .. });
     assert!(!r3.sent.iter().any(asked), "there is nothing to fetch");
 }
+
+/// R-COMMIT: a vote counts for ancestors of its own view. One of view 0 that names a block of view 1 says nothing about
+/// what that member stands for in view 0.
+#[test]
+fn a_vote_counts_in_its_own_view_only() {
+    let lab = Lab::new(4, 1);
+    let first = lab.block(0, (0, genesis()), 0, Justify::None);
+    let list = [(0, 1, first.0)];
+    let quit = |member| lab.timeout(member, 0, &lab.no_qc(), &list, Entry::Genesis);
+    let tc = lab.tc(&[quit(0), quit(1), quit(2)]);
+    let second = lab.block(1, (1, first.0), 0, Justify::Tc(Box::new(tc.clone())));
+    let mut r3 = lab.replica(3, &without(""));
+    r3.hear_block(&first.1);
+    for member in [1, 2] {
+        r3.hear_vote(member, lab.vote(member, 0, Some((1, first.0)), None));
+    }
+    r3.hear_tc(1, &tc);
+    r3.hear_block(&second.1);
+    assert!(r3.voted_for(&second.0));
+    r3.hear_vote(0, lab.vote(0, 0, Some((2, second.0)), None));
+    assert_eq!(r3.replica.committed(), 0, "three of four stand for it in view 0");
+    r3.hear_vote(0, lab.vote(0, 0, Some((1, first.0)), None));
+    assert_eq!(r3.replica.committed(), 1, "and now all do");
+}
