@@ -73,6 +73,7 @@ pub(crate) fn recover(
         records: 0,
         percent: 0,
     };
+    replay.machine.replay();
     while let Some(record) = opening.next() {
         replay.record(record?)?;
         replay.tell_progress(&opening);
@@ -108,9 +109,6 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn record(&mut self, found: trireme_log::Recovered) -> Result<(), ReplicaError> {
-        if self.records == 0 {
-            self.machine.replay();
-        }
         self.records += 1;
         let (sequence, kind) = (found.sequence, found.kind);
         let record = decode_record(kind, found.payload)
