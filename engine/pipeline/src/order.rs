@@ -222,7 +222,10 @@ impl Order {
                 self.links.checkpoints.push(0, ToKeeper::Stable(certificate, anchor));
             }
             Effect::Transfer { certificate } => {
-                tracing::info!(slot = certificate.vote.slot, "far behind: the state of a checkpoint is wanted");
+                tracing::info!(
+                    slot = certificate.vote.slot,
+                    "far behind: the state of a checkpoint is wanted"
+                );
                 self.links.checkpoints.push(0, ToKeeper::Transfer(certificate));
             }
             Effect::Release { .. } => {}

@@ -249,8 +249,7 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         Ends::Verify(links) => Box::new(Verify::new(links, domain, cluster.client_auth == ClientAuth::Signed)),
         Ends::Peers(links) => {
             let endpoint = opened.endpoint.take().expect("opened with its stage");
-            let context =
-                CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
+            let context = CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
             Box::new(Peers::new(endpoint, links, context, config.member))
         }
         Ends::Order(links) => {
@@ -271,7 +270,13 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         Ends::Snapshots(links) => {
             let wake = (shared.threads.clone(), thread);
             let peers = (domain.epoch, cluster.members.len());
-            Box::new(Snapshots::new(links, opened.keeper.take(), peers, wake, shared.clock.clone())?)
+            Box::new(Snapshots::new(
+                links,
+                opened.keeper.take(),
+                peers,
+                wake,
+                shared.clock.clone(),
+            )?)
         }
     })
 }

@@ -152,8 +152,7 @@ pub(crate) static CHECKPOINTS: LinkSpec = link("checkpoints", Stage::Order, Stag
 /// Checkpoints that are kept.
 pub(crate) static KEPT: LinkSpec = link("kept", Stage::Snapshots, Stage::Order, 16, MIB);
 /// What members ask for and send of images; the stage takes it at once.
-pub(crate) static STATE_MESSAGES: LinkSpec =
-    link("state_messages", Stage::Peers, Stage::Snapshots, 256, 64 * MIB);
+pub(crate) static STATE_MESSAGES: LinkSpec = link("state_messages", Stage::Peers, Stage::Snapshots, 256, 64 * MIB);
 /// The same to members.
 pub(crate) static STATE_FRAMES: LinkSpec = link("state_frames", Stage::Snapshots, Stage::Peers, 256, 64 * MIB);
 /// States that were fetched.

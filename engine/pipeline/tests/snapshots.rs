@@ -43,7 +43,10 @@ fn newest(status: &Value) -> u64 {
 
 fn files(bench: &Bench, member: usize) -> Vec<PathBuf> {
     let dir = bench.configs[member].data_dir.join("snapshots");
-    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -67,7 +70,11 @@ fn a_wiped_replica_fetches_the_state_and_restarts_go_on_from_snapshots() {
         }
         bench.common_root(&[0, 1, 2, 3], 1).await
     });
-    assert!(files(&bench, 1).len() <= 3, "two snapshots and what is being written: {:?}", files(&bench, 1));
+    assert!(
+        files(&bench, 1).len() <= 3,
+        "two snapshots and what is being written: {:?}",
+        files(&bench, 1)
+    );
 
     // One loses its disk while the others go far ahead.
     bench.stop(3);
@@ -121,8 +128,14 @@ fn a_backup_is_checked_and_restored_without_a_replica() {
     let taken = snapshots::backup(&data_dir, &out, &bench.cluster).unwrap();
     (0..4).for_each(|member| bench.stop(member));
     assert_eq!(snapshots::verify(&out, &bench.cluster).unwrap(), taken);
-    assert!(taken.slot >= 8 && taken.entries > 0 && taken.signers.len() >= 3, "{taken:?}");
-    assert!(matches!(snapshots::backup(&data_dir, &out, &bench.cluster), Err(SnapshotError::InTheWay { .. })));
+    assert!(
+        taken.slot >= 8 && taken.entries > 0 && taken.signers.len() >= 3,
+        "{taken:?}"
+    );
+    assert!(matches!(
+        snapshots::backup(&data_dir, &out, &bench.cluster),
+        Err(SnapshotError::InTheWay { .. })
+    ));
 
     // Not into a directory with data, but into an empty one, and never without the marker.
     let refused = snapshots::restore(&out, &data_dir, &bench.cluster);
@@ -136,13 +149,20 @@ fn a_backup_is_checked_and_restored_without_a_replica() {
     // Another cluster's, a changed byte anywhere, a cut.
     let mut other = bench.cluster.clone();
     other.salt.0[0] ^= 1;
-    assert!(matches!(snapshots::verify(&out, &other), Err(SnapshotError::Foreign { .. })));
+    assert!(matches!(
+        snapshots::verify(&out, &other),
+        Err(SnapshotError::Foreign { .. })
+    ));
     let bytes = std::fs::read(&out).unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 97 + 1) {
         let mut changed = bytes.clone();
         changed[at] ^= 0x10;
         std::fs::write(&again, &changed).unwrap();
-        assert!(snapshots::verify(&again, &bench.cluster).is_err(), "byte {at} of {}", bytes.len());
+        assert!(
+            snapshots::verify(&again, &bench.cluster).is_err(),
+            "byte {at} of {}",
+            bytes.len()
+        );
     }
     std::fs::write(&again, &bytes[..bytes.len() / 2]).unwrap();
     assert!(snapshots::verify(&again, &bench.cluster).is_err());

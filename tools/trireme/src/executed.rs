@@ -75,12 +75,20 @@ impl StreamWriter {
     /// Goes on with the records of a stream up to `slot`, or with an empty one.
     pub(crate) fn resume(path: &Path, slot: u64) -> Result<StreamWriter> {
         let cannot = || format!("cannot write {}", path.display());
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let options = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
         let mut file = options.with_context(cannot)?;
         let mut kept = 0;
         if slot > 0 {
             let records = StreamReader::open(path)?;
-            kept = records.map_while(Result::ok).take_while(|record| record.slot <= slot).count();
+            kept = records
+                .map_while(Result::ok)
+                .take_while(|record| record.slot <= slot)
+                .count();
         }
         let bytes = (kept * RECORD_BYTES) as u64;
         file.set_len(bytes).with_context(cannot)?;

@@ -86,11 +86,18 @@ impl Snapshots {
     fn line(&self) -> Option<String> {
         let size = |snapshot: &Snapshot| format!("@{} ({:.1} MB)", snapshot.slot, snapshot.bytes as f64 / 1e6);
         let mut words: Vec<String> = self.held.iter().map(size).collect();
-        words.extend(self.writing.as_ref().map(|writing| format!("writing {}", size(writing))));
+        words.extend(
+            self.writing
+                .as_ref()
+                .map(|writing| format!("writing {}", size(writing))),
+        );
         words.extend(self.transfer.as_ref().map(|transfer| {
             let all = transfer.parts_held + transfer.parts_missing;
             let mb = transfer.bytes as f64 / 1e6;
-            format!("fetching @{}: {} of {all} parts, {mb:.1} MB", transfer.slot, transfer.parts_held)
+            format!(
+                "fetching @{}: {} of {all} parts, {mb:.1} MB",
+                transfer.slot, transfer.parts_held
+            )
         }));
         words.extend((self.transfers > 0).then(|| format!("fetched {}", self.transfers)));
         let dropped = !self.peers_dropped.is_empty();

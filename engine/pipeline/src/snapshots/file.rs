@@ -86,7 +86,11 @@ impl Writer {
             return Ok(None);
         }
         let head = read_record(&mut reader).filter(|record| record.tag == HEAD);
-        let head = head.and_then(|record| decode::<Head>(&record.bytes).ok().map(|head| (head, record.bytes.len())));
+        let head = head.and_then(|record| {
+            decode::<Head>(&record.bytes)
+                .ok()
+                .map(|head| (head, record.bytes.len()))
+        });
         let Some((_, len)) = head.filter(|(head, _)| head.cluster == cluster && head.slot == slot) else {
             return Ok(None);
         };
@@ -148,7 +152,9 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let at = self.at;
-        self.file.write_all_at(bytes, at).map_err(SnapshotError::io(&self.path))?;
+        self.file
+            .write_all_at(bytes, at)
+            .map_err(SnapshotError::io(&self.path))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -270,7 +276,8 @@ impl Snapshot {
     /// A part as it was written.
     pub(crate) fn part(&self, id: u64) -> Result<Vec<u8>, SnapshotError> {
         let record = self.parts.get(&id).and_then(|at| read_at(&self.file, *at));
-        let sound = record.filter(|record| record.tag == PART && record.id == id && record.bytes.len() <= MAX_PART_BYTES);
+        let sound =
+            record.filter(|record| record.tag == PART && record.id == id && record.bytes.len() <= MAX_PART_BYTES);
         sound.map(|record| record.bytes).ok_or(SnapshotError::Damaged {
             path: self.path.clone(),
             what: "a part is damaged",

@@ -212,7 +212,10 @@ impl Keeper {
     pub(crate) fn next_due(&self) -> Option<u64> {
         let writing = self.writing.as_ref().filter(|writing| !writing.written);
         let fetch = self.fetch.as_ref().and_then(|fetch| fetch.transfer.next_due());
-        [writing.map(|writing| writing.next_at), fetch].into_iter().flatten().min()
+        [writing.map(|writing| writing.next_at), fetch]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due: one part at most.
@@ -314,7 +317,12 @@ impl Keeper {
         }
     }
 
-    fn seal(&mut self, writing: Writing, certificate: &StateCertificate, anchor: SignedBlock) -> Result<(), SnapshotError> {
+    fn seal(
+        &mut self,
+        writing: Writing,
+        certificate: &StateCertificate,
+        anchor: SignedBlock,
+    ) -> Result<(), SnapshotError> {
         let Writing {
             mut writer,
             outline,
@@ -438,7 +446,8 @@ impl Keeper {
         let mut out = Vec::new();
         fetch.transfer.receive(now, from, part, bytes, &mut out);
         self.act(out, now);
-        let lost = |fetch: &mut Fetch| fetch.transfer.is_lost() || fetch.refusals > 2 * self.realm.context.quorums.n() as u64;
+        let lost =
+            |fetch: &mut Fetch| fetch.transfer.is_lost() || fetch.refusals > 2 * self.realm.context.quorums.n() as u64;
         if self.fetch.as_mut().is_some_and(lost)
             && let Some(newer) = self.newer.take()
         {
@@ -499,7 +508,11 @@ impl Keeper {
         fetch.writer.seal(fetch.transfer.certificate(), &name)?;
         self.hold(&name)?;
         let slot = fetch.transfer.slot();
-        let held = self.held.iter().find(|held| held.snapshot.slot == slot).expect("just put there");
+        let held = self
+            .held
+            .iter()
+            .find(|held| held.snapshot.slot == slot)
+            .expect("just put there");
         load(&held.snapshot, &self.realm.context, &self.realm.blank)
     }
 
@@ -549,7 +562,11 @@ fn answer(snapshot: &Snapshot, realm: &Realm, id: u64) -> Result<Vec<u8>, Snapsh
     let mut above = part.prefix;
     while let Some(parent) = above.parent() {
         above = parent;
-        let id = Part { map: part.map, prefix: above }.id();
+        let id = Part {
+            map: part.map,
+            prefix: above,
+        }
+        .id();
         if snapshot.has(id) {
             let stored = snapshot.part(id)?;
             return Ok(narrow_part(&realm.blank.scheme(), part, &stored).unwrap_or_default());

@@ -96,7 +96,9 @@ pub fn restore(backup: &Path, data_dir: &Path, cluster: &Cluster) -> Result<Summ
     let summary = verify(backup, cluster)?;
     let dir = dir_of(data_dir);
     std::fs::create_dir_all(&dir).map_err(SnapshotError::io(&dir))?;
-    let mut entries = std::fs::read_dir(data_dir).map_err(SnapshotError::io(data_dir))?.flatten();
+    let mut entries = std::fs::read_dir(data_dir)
+        .map_err(SnapshotError::io(data_dir))?
+        .flatten();
     let foreign = entries.find(|entry| entry.file_name() != "snapshots" && entry.file_name() != QUARANTINE_MARKER);
     if let Some(entry) = foreign {
         return Err(SnapshotError::InTheWay {

@@ -13,8 +13,8 @@ use trireme_core::{MemberId, Message, Slot, To};
 use trireme_state::Image;
 use trireme_transport::CloseReason;
 
-use super::keeper::{Job, Keeper, KeeperStatus, Report};
 use super::Installation;
+use super::keeper::{Job, Keeper, KeeperStatus, Report};
 use crate::clock::Clock;
 use crate::error::ReplicaError;
 use crate::items::ToMembers;
@@ -83,7 +83,9 @@ impl Snapshots {
         (threads, thread): (Threads, usize),
         clock: Clock,
     ) -> Result<Self, ReplicaError> {
-        let desk = keeper.map(|keeper| Desk::start(keeper, threads, thread, clock)).transpose()?;
+        let desk = keeper
+            .map(|keeper| Desk::start(keeper, threads, thread, clock))
+            .transpose()?;
         Ok(Self {
             links,
             desk,
@@ -104,7 +106,13 @@ impl Snapshots {
                     ToKeeper::Stable(certificate, anchor) => Job::Stable(certificate, anchor),
                     ToKeeper::Transfer(certificate) => Job::Transfer(certificate),
                 }
-            } else if let Some(StateMessage { from, slot, part, bytes }) = self.links.messages.pop() {
+            } else if let Some(StateMessage {
+                from,
+                slot,
+                part,
+                bytes,
+            }) = self.links.messages.pop()
+            {
                 match bytes {
                     Some(bytes) => Job::Part(from, slot, part, bytes),
                     None if self.questions[usize::from(from)] >= MAX_QUESTIONS => {
@@ -186,7 +194,10 @@ impl Work for Snapshots {
     }
 
     fn status(&mut self) -> Map<String, Value> {
-        let status = self.desk.as_ref().map(|desk| desk.status.lock().expect("nobody panics with it").json());
+        let status = self
+            .desk
+            .as_ref()
+            .map(|desk| desk.status.lock().expect("nobody panics with it").json());
         entries(json!({ "snapshots": status, "state_questions_refused": self.refused }))
     }
 
@@ -195,7 +206,9 @@ impl Work for Snapshots {
             if let Some(Desk { jobs, thread, .. }) = self.desk {
                 drop(jobs);
                 // It ends after the part at hand; nothing that it leaves unfinished is relied on.
-                thread.join().map_err(|_| ReplicaError::Panicked("the snapshots' thread".to_owned()))?;
+                thread
+                    .join()
+                    .map_err(|_| ReplicaError::Panicked("the snapshots' thread".to_owned()))?;
             }
             Ok(())
         })
@@ -238,10 +251,13 @@ fn run(mut keeper: Keeper, inbox: &mpsc::Receiver<Job>, clock: &Clock, mut tell:
                 TryRecvError::Empty => Ok(None),
                 TryRecvError::Disconnected => Err(()),
             }),
-            Some(wait) => inbox.recv_timeout(Duration::from_micros(wait)).map(Some).or_else(|error| match error {
-                RecvTimeoutError::Timeout => Ok(None),
-                RecvTimeoutError::Disconnected => Err(()),
-            }),
+            Some(wait) => inbox
+                .recv_timeout(Duration::from_micros(wait))
+                .map(Some)
+                .or_else(|error| match error {
+                    RecvTimeoutError::Timeout => Ok(None),
+                    RecvTimeoutError::Disconnected => Err(()),
+                }),
             None => inbox.recv().map(Some).map_err(drop),
         };
         let now = clock.tick().0;
