@@ -5,16 +5,10 @@ use proptest::prelude::*;
 
 use crate::config::{DeviceChoice, Durability, FlushMethod, LogConfig};
 use crate::error::{FullReason, LogError};
-use crate::format::{Address, ChecksumKey, GroupHeader, PAGE_BYTES};
+use crate::format::{Address, ChecksumKey, GROUP_HEADER_BYTES, GroupHeader, PAGE_BYTES, RECORD_HEADER_BYTES};
+use crate::model_tests::{Model, draw_record};
 use crate::simulation::{Crash, Dice, SECTOR_BYTES, SimulatedDisk};
-use crate::{Log, Lsn, Opening, RecordKey};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) kind: u8,
-    pub(crate) key: Option<RecordKey>,
-    pub(crate) payload: Vec<u8>,
-}
+use crate::{Gap, Log, Lsn, Opening, RecordKey};
 
 pub(crate) fn config(durability: Durability, in_flight: u32) -> LogConfig {
     LogConfig {
@@ -33,47 +27,11 @@ pub(crate) fn config(durability: Durability, in_flight: u32) -> LogConfig {
     }
 }
 
-/// A record whose payload is not found by chance; sometimes longer than a buffer.
-pub(crate) fn draw_record(dice: &mut Dice) -> Record {
-    let length = match dice.below(10) {
-        0 => 12_000 + dice.below(8_000),
-        1..=3 => 1_000 + dice.below(6_000),
-        _ => dice.below(300),
-    };
-    let kind = dice.below(256) as u8;
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&dice.roll().to_le_bytes());
-    let seed = dice.roll();
-    let mut fill = Dice::new(seed);
-    Record {
-        kind,
-        key: dice.chance(50).then_some(RecordKey(key)),
-        payload: (0..length).map(|_| fill.roll() as u8).collect(),
-    }
-}
-
-pub(crate) fn read_all(opening: &mut Opening) -> Result<Vec<Record>, LogError> {
-    let mut records = Vec::new();
-    while let Some(next) = opening.next() {
-        let next = next?;
-        records.push(Record {
-            kind: next.kind,
-            key: next.key,
-            payload: next.payload.to_vec(),
-        });
-        assert_eq!(next.sequence, records.len() as u64);
-    }
-    Ok(records)
-}
-
 /// One life after the other on one disk.
 struct Run {
     dice: Dice,
     disk: SimulatedDisk,
-    /// What the log should hold.
-    model: Vec<Record>,
-    /// The prefix of `model` that must survive.
-    acked: usize,
+    model: Model,
 }
 
 impl Run {
@@ -81,36 +39,28 @@ impl Run {
         Run {
             dice: Dice::new(seed),
             disk: SimulatedDisk::new(&config(Durability::Sync, 1), None, seed),
-            model: Vec::new(),
-            acked: 0,
+            model: Model::default(),
         }
     }
 
     fn open(&mut self, config: LogConfig) -> Log {
         let mut opening = Log::open_simulated(config, &self.disk).expect("headers are sound");
-        let records = read_all(&mut opening).expect("a crash alone is never damage");
-        let count = records.len();
-        assert!(count >= self.acked, "{count} of {} acknowledged records", self.acked);
-        assert!(count <= self.model.len(), "nothing is invented");
-        assert!(records == self.model[..count], "records come back as appended");
-        self.model.truncate(count);
+        self.model
+            .read(&mut opening, &self.disk)
+            .expect("a crash alone is never damage");
+        assert_eq!(opening.gaps(), [], "a crash alone is never damage");
         opening.finish().expect("recovery has ended well")
     }
 
     fn append(&mut self, log: &mut Log) {
         let record = draw_record(&mut self.dice);
-        let cut = (self.dice.roll() as usize) % (record.payload.len() + 1);
-        let (front, back) = record.payload.split_at(cut);
-        match log.append(record.kind, record.key, &[front, back]) {
-            Ok(lsn) => {
-                self.model.push(record);
-                assert_eq!(lsn, Lsn(self.model.len() as u64));
-            }
+        match self.model.append(log, record) {
+            Ok(_) => {}
             Err(refusal) => assert!(refusal.is_refusal()),
         }
     }
 
-    /// Random steps; `acked` follows what the log reports as durable.
+    /// Random steps; the model follows what the log reports as durable.
     fn live(&mut self, log: &mut Log, durability: Durability, steps: u64) {
         for _ in 0..steps {
             match self.dice.below(8) {
@@ -119,7 +69,7 @@ impl Run {
                 5 => {
                     let reported = log.poll().unwrap();
                     if durability == Durability::Sync {
-                        self.acked = self.acked.max(reported.0 as usize);
+                        self.model.acknowledge(reported);
                     }
                 }
                 6 => {
@@ -130,20 +80,22 @@ impl Run {
                 }
                 _ => self.check_read(log),
             }
+            if durability == Durability::Sync && self.dice.chance(3) {
+                self.model.release(log, &mut self.dice).unwrap();
+            }
         }
         if durability == Durability::Async && self.dice.chance(30) {
-            self.acked = log.wait().unwrap().0 as usize;
+            let reported = log.wait().unwrap();
+            self.model.acknowledge(reported);
         }
     }
 
     fn check_read(&mut self, log: &mut Log) {
-        if self.model.is_empty() {
-            return;
-        }
-        let index = self.dice.below(self.model.len() as u64) as usize;
-        let record = &self.model[index];
-        if let Some(key) = &record.key {
-            let (kind, payload) = log.read(key).unwrap().expect("every keyed record can be read back");
+        if let Some(record) = self.model.pick_keyed(&mut self.dice) {
+            let (kind, payload) = log
+                .read(&record.key.expect("a keyed one"))
+                .unwrap()
+                .expect("every keyed record can be read back");
             assert_eq!((kind, &payload[..]), (record.kind, &record.payload[..]));
         }
     }
@@ -164,7 +116,7 @@ fn crashes(seed: u64) {
         let mut log = run.open(config(mode, in_flight));
         if mode != Durability::None {
             // Opening flushes what it recovered.
-            run.acked = run.model.len();
+            run.model.acknowledge(Lsn(run.model.last()));
         }
         let steps = run.dice.below(60);
         run.live(&mut log, mode, steps);
@@ -187,41 +139,31 @@ fn closed(seed: u64) -> Run {
                 log.wait().unwrap();
             }
         }
-        run.acked = log.close().unwrap().0 as usize;
-        assert_eq!(run.acked, run.model.len());
+        let closed = log.close().unwrap();
+        assert_eq!(closed.0, run.model.last());
+        run.model.acknowledge(closed);
     }
     run
 }
 
-fn recover(disk: &SimulatedDisk) -> Result<Vec<Record>, LogError> {
-    let mut opening = Log::open_simulated(config(Durability::Sync, 2), disk)?;
-    read_all(&mut opening)
+/// What recovery gives, judged by the model: everything, but for what it says is missing.
+fn recover(run: &mut Run) -> Result<Vec<Gap>, LogError> {
+    let mut opening = Log::open_simulated(config(Durability::Sync, 2), &run.disk)?;
+    run.model.read(&mut opening, &run.disk)?;
+    Ok(opening.gaps().to_vec())
 }
 
-/// A place in the middle of a random record's payload that is at least 16 bytes long.
-fn place_in_payload(run: &mut Run) -> (u64, usize) {
+/// A place in the middle of a random record's payload that is at least 16 bytes long, and the record's sequence.
+fn place_in_payload(run: &mut Run) -> (u64, usize, u64) {
     loop {
-        let index = run.dice.below(run.model.len() as u64) as usize;
-        let payload = &run.model[index].payload;
+        let sequence = 1 + run.dice.below(run.model.last());
+        let payload = &run.model.record(sequence).payload;
         if payload.len() >= 16 {
             let places = run.disk.find(payload);
             assert_eq!(places.len(), 1);
             let within = run.dice.below(payload.len() as u64) as usize;
-            return (places[0].0, places[0].1 + within);
+            return (places[0].0, places[0].1 + within, sequence);
         }
-    }
-}
-
-fn expect_damage(disk: &SimulatedDisk, segment: u64, at: usize) {
-    match recover(disk).expect_err("what was acknowledged is missing") {
-        LogError::Damaged { file, offset, what, .. } => {
-            assert!(
-                file.ends_with(segment.to_string()) || what.contains("next segment"),
-                "{what}"
-            );
-            assert!(!file.ends_with(segment.to_string()) || offset <= at as u64);
-        }
-        other => panic!("{other}"),
     }
 }
 
@@ -240,22 +182,23 @@ proptest! {
         let (at, bit) = (run.dice.below(64 << 10) as usize, run.dice.below(8));
         if run.disk.has(segment) {
             run.disk.tamper(segment, |file| file[at] ^= 1 << bit);
-            match recover(&run.disk) {
-                Ok(records) => prop_assert!(records == run.model, "padding, free space or the closing group"),
-                Err(LogError::Damaged { .. }) => {}
-                Err(other) => prop_assert!(false, "{}", other),
-            }
+            // The model has seen that whatever is not there was said to be missing.
+            recover(&mut run).unwrap();
         }
         let mut run = closed(seed);
-        let (segment, at) = place_in_payload(&mut run);
+        let (segment, at, sequence) = place_in_payload(&mut run);
         run.disk.tamper(segment, |file| file[at] ^= 1 << bit);
-        expect_damage(&run.disk, segment, at);
+        let gaps = recover(&mut run).unwrap();
+        let lost: u64 = gaps.iter().map(|gap| gap.lost).sum();
+        prop_assert_eq!((gaps.len(), lost), (1, 1), "one record is lost by one bit");
+        prop_assert!((gaps[0].from..gaps[0].until).contains(&sequence));
+        prop_assert_eq!(gaps[0].loses_irreplaceable(), !run.model.record(sequence).replaceable);
     }
 
     #[test]
     fn lost_and_misdirected_writes_are_damage(seed: u64) {
         let mut run = closed(seed);
-        let (segment, at) = place_in_payload(&mut run);
+        let (segment, at, sequence) = place_in_payload(&mut run);
         let start = at / SECTOR_BYTES * SECTOR_BYTES;
         if run.dice.chance(50) {
             run.disk.tamper(segment, |file| file[start..start + SECTOR_BYTES].fill(0));
@@ -265,8 +208,31 @@ proptest! {
             let other = if page > PAGE_BYTES { PAGE_BYTES } else { page + PAGE_BYTES };
             run.disk.tamper(segment, |file| file.copy_within(other..other + PAGE_BYTES, page));
         }
-        expect_damage(&run.disk, segment, at);
+        let gaps = recover(&mut run).unwrap();
+        prop_assert!(gaps.iter().any(|gap| (gap.from..gap.until).contains(&sequence) && gap.lost > 0));
     }
+
+    /// A whole file is gone: damage, unless the log's header says that it was released.
+    #[test]
+    fn a_lost_segment_is_not_a_released_one(seed: u64) {
+        let mut run = closed(seed);
+        let first = run.disk.segment_of(1);
+        run.disk.remove(first);
+        match recover(&mut run) {
+            Ok(gaps) => {
+                let lost: u64 = gaps.iter().map(|gap| gap.lost).sum();
+                prop_assert!(lost > 0 && gaps[0].from == 1);
+            }
+            Err(LogError::Damaged { .. }) => {}
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+    }
+}
+
+fn payloads(opening: &mut Opening) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| opening.next())
+        .map(|record| record.unwrap().payload.to_vec())
+        .collect()
 }
 
 /// Whole groups behind a torn one were on disk; the log went on over them. They never come back.
@@ -275,7 +241,7 @@ fn groups_behind_a_torn_one_stay_dead() {
     let disk = SimulatedDisk::new(&config(Durability::Sync, 1), None, 1);
     let open = || {
         let mut opening = Log::open_simulated(config(Durability::Sync, 3), &disk).unwrap();
-        let records = read_all(&mut opening).unwrap();
+        let records = payloads(&mut opening);
         (records, opening)
     };
     let mut log = open().1.finish().unwrap();
@@ -299,7 +265,7 @@ fn groups_behind_a_torn_one_stay_dead() {
     disk.crash(Crash::PowerNone);
     let (records, _) = open();
     assert_eq!(records.len(), 1);
-    assert_eq!(records[0].payload, b"again");
+    assert_eq!(records[0], b"again");
 }
 
 /// A payload full of group headers, made without the log's key, is no witness of anything.
@@ -310,7 +276,8 @@ fn payloads_cannot_pose_as_groups() {
         .unwrap()
         .finish()
         .unwrap();
-    // The record's payload begins 96 + 48 bytes into the group, and the group at 4096.
+    // Where the record's payload begins in the group; the group begins at 4096.
+    let payload_at = GROUP_HEADER_BYTES + RECORD_HEADER_BYTES;
     let mut payload = vec![0; 3 * PAGE_BYTES];
     for page in 1..3u64 {
         let forged = GroupHeader {
@@ -321,12 +288,15 @@ fn payloads_cannot_pose_as_groups() {
             },
             first_sequence: 1,
             record_count: 0,
-            bytes: 96,
+            bytes: GROUP_HEADER_BYTES as u32,
             durable: 1,
+            irreplaceable: 0,
             opening: 1,
             previous: [0; 16],
+            irreplaceable_before: 0,
+            opened_at: 1,
         };
-        let at = page as usize * PAGE_BYTES - 144;
+        let at = page as usize * PAGE_BYTES - payload_at;
         forged.encode(&ChecksumKey([1; 32]), &mut payload[at..]);
     }
     log.append(1, None, &[&payload]).unwrap();
@@ -335,7 +305,8 @@ fn payloads_cannot_pose_as_groups() {
     disk.crash(Crash::PowerAll);
     let first = 4096 + 200;
     disk.tamper(1, |file| file[first] ^= 1);
-    assert_eq!(recover(&disk).unwrap(), []);
+    let mut opening = Log::open_simulated(config(Durability::Sync, 1), &disk).unwrap();
+    assert!(payloads(&mut opening).is_empty());
 }
 
 /// Rule R-DURABLE: a failed flush is final, whatever completes later.

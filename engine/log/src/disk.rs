@@ -17,20 +17,16 @@ use crate::device::{self, Device, Job};
 use crate::error::LogError;
 use crate::event::{Event, monotonic_us};
 use crate::filesystem;
-use crate::format::{ChecksumKey, FORMAT_VERSION, HeaderFault, LogHeader, PAGE_BYTES, SegmentHeader};
-use crate::medium::{Done, Flush, Medium, PrepareFault, ReadSegments, Segment};
+use crate::format::{ChecksumKey, LogHeader, PAGE_BYTES, SegmentHeader, Start};
+use crate::header_file;
+use crate::medium::{Done, Flush, Medium, PrepareFault, ReadSegments, Removed, Segment};
 use crate::opening::Found;
 use crate::prepare::Preparer;
+use crate::remover::{self, Remover};
 use crate::segment_file::{self, SegmentFile, path_of, sync_dir};
 
-const HEADER_NAME: &str = "log.header";
-/// The header while the directory is being set up: as long as it has this name, no record was ever accepted.
-const SETUP_NAME: &str = "log.header.new";
 const LOCK_NAME: &str = "lock";
 const SCRATCH_BYTES: usize = 1 << 20;
-const HEADER_REMEDY: &str = "nothing was changed; without its header the log cannot be read: let this replica rejoin \
-                             through quarantine with an empty directory (R-QUARANTINE)";
-
 /// An open log directory.
 struct Disk {
     dir: PathBuf,
@@ -38,6 +34,7 @@ struct Disk {
     files: Vec<Arc<SegmentFile>>,
     device: Box<dyn Device>,
     preparer: Preparer,
+    remover: Remover,
     event: Arc<Event>,
     /// For reads past the page cache.
     scratch: AlignedBuffer,
@@ -56,10 +53,11 @@ pub(crate) fn open(config: &LogConfig) -> Result<Found, LogError> {
     let mut notes = filesystem::check(dir, config.durability)?;
     let direct = choose_direct(config, &mut notes);
     remove_unfinished(dir)?;
-    let header = match read_header(dir, config)? {
+    let header = match header_file::read(dir, config)? {
         Some(header) => header,
         None => set_up(config, direct)?,
     };
+    remover::remove_below(dir, header.start.segment)?;
     let files = open_segments(dir, direct)?;
     let event = Arc::new(Event::new()?);
     let (device, note) = device::open(config, &event)?;
@@ -71,6 +69,12 @@ pub(crate) fn open(config: &LogConfig) -> Result<Found, LogError> {
         files,
         device,
         preparer,
+        remover: Remover::new(
+            dir.to_path_buf(),
+            config.fingerprint,
+            header.key.clone(),
+            Arc::clone(&event),
+        ),
         event,
         scratch: AlignedBuffer::new(SCRATCH_BYTES),
         direct,
@@ -81,7 +85,7 @@ pub(crate) fn open(config: &LogConfig) -> Result<Found, LogError> {
     Ok(Found {
         medium: Box::new(disk),
         key: header.key,
-        first_segment: header.first_segment,
+        start: header.start,
         segments,
         bugs: Bugs::default(),
     })
@@ -134,7 +138,7 @@ fn choose_direct(config: &LogConfig, notes: &mut Vec<String>) -> bool {
 }
 
 /// Names in the directory.
-fn names(dir: &Path) -> Result<Vec<String>, LogError> {
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, LogError> {
     let fail = |error: io::Error| LogError::io("list", dir, 0, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
@@ -168,54 +172,6 @@ fn open_segments(dir: &Path, direct: bool) -> Result<Vec<Arc<SegmentFile>>, LogE
         .collect()
 }
 
-/// The header, or `None` for a directory in which no log was ever completely set up.
-fn read_header(dir: &Path, config: &LogConfig) -> Result<Option<LogHeader>, LogError> {
-    let path = dir.join(HEADER_NAME);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let has_segments = names(dir)?.iter().any(|name| segment_file::number_of(name).is_some());
-            if has_segments && !dir.join(SETUP_NAME).exists() {
-                return Err(damaged_header(path, "the header file is missing beside segment files"));
-            }
-            return Ok(None);
-        }
-        Err(error) => return Err(LogError::io("read", &path, 0, &error)),
-    };
-    let mut version = None;
-    for copy in bytes.chunks(PAGE_BYTES) {
-        match LogHeader::decode(copy) {
-            Ok(header) if header.fingerprint == config.fingerprint => return Ok(Some(header)),
-            Ok(header) => {
-                return Err(LogError::WrongFingerprint {
-                    file: path,
-                    expected: hex(&config.fingerprint),
-                    found: hex(&header.fingerprint),
-                });
-            }
-            Err(HeaderFault::Version(found)) => version = Some(found),
-            Err(HeaderFault::Unreadable) => {}
-        }
-    }
-    match version {
-        Some(found) => Err(LogError::WrongVersion {
-            file: path,
-            found,
-            expected: FORMAT_VERSION,
-        }),
-        None => Err(damaged_header(path, "neither copy of the header is sound")),
-    }
-}
-
-fn damaged_header(file: PathBuf, what: &str) -> LogError {
-    LogError::Damaged {
-        file,
-        offset: 0,
-        what: what.to_owned(),
-        remedy: HEADER_REMEDY,
-    }
-}
-
 /// Makes header and first segment. A crash on the way leaves the setup name behind, and the next start begins anew.
 fn set_up(config: &LogConfig, direct: bool) -> Result<LogHeader, LogError> {
     let dir = config.dir.as_path();
@@ -224,10 +180,10 @@ fn set_up(config: &LogConfig, direct: bool) -> Result<LogHeader, LogError> {
     let header = LogHeader {
         fingerprint: config.fingerprint,
         key: ChecksumKey(secret),
-        first_segment: 1,
+        start: Start::FIRST,
     };
-    let (setup, path) = (dir.join(SETUP_NAME), dir.join(HEADER_NAME));
-    write_header(&setup, &header)?;
+    let (setup, path) = (dir.join(header_file::SETUP_NAME), dir.join(header_file::HEADER_NAME));
+    header_file::write_new(&setup, &header)?;
     sync_dir(dir)?;
     let segment = Segment {
         number: 1,
@@ -263,21 +219,6 @@ fn set_up(config: &LogConfig, direct: bool) -> Result<LogHeader, LogError> {
     Ok(header)
 }
 
-fn write_header(path: &Path, header: &LogHeader) -> Result<(), LogError> {
-    let fail = |error: io::Error| LogError::io("write", path, 0, &error);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(fail)?;
-    let page = header.encode();
-    file.write_all(&page).map_err(fail)?;
-    file.write_all(&page).map_err(fail)?;
-    file.sync_all().map_err(fail)
-}
-
 fn random(dir: &Path, into: &mut [u8]) -> Result<(), LogError> {
     let mut filled = 0;
     while filled < into.len() {
@@ -288,10 +229,6 @@ fn random(dir: &Path, into: &mut [u8]) -> Result<(), LogError> {
         }
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Disk {
@@ -373,6 +310,21 @@ impl Medium for Disk {
             self.files.push(Arc::new(file));
             segment
         }))
+    }
+
+    fn release(&mut self, start: Start) -> Result<(), LogError> {
+        self.remover.order(start)
+    }
+
+    fn released(&mut self) -> Option<Result<Removed, LogError>> {
+        let (start, outcome) = self.remover.outcome()?;
+        self.files.retain(|file| file.segment.number >= start.segment);
+        Some(outcome)
+    }
+
+    fn segment_bytes(&self, segment: u64) -> u64 {
+        let file = self.files.iter().find(|file| file.segment.number == segment);
+        file.map_or(0, |file| file.segment.bytes)
     }
 
     fn start(&mut self, flush: Flush) -> Result<(), LogError> {

@@ -7,7 +7,7 @@ use crate::buffer::AlignedBuffer;
 use crate::bugs::Bugs;
 use crate::config::Durability;
 use crate::error::LogError;
-use crate::format::{Address, Checksum, ChecksumKey};
+use crate::format::{Address, Checksum, ChecksumKey, FIRST_GROUP, Start};
 use crate::group::{Group, Seal};
 use crate::medium::{Done, Flush, Medium, Source, Work};
 
@@ -58,7 +58,11 @@ pub(crate) struct Flushes {
     pool: Vec<AlignedBuffer>,
     last_number: u64,
     previous: Checksum,
-    opening: u64,
+    irreplaceable: u64,
+    /// The first group since the log was opened.
+    opened_at: u64,
+    /// Where the groups of each segment begin that holds any, oldest first.
+    starts: VecDeque<Start>,
     written: Point,
     durable: Point,
     unsynced: VecDeque<Unsynced>,
@@ -69,10 +73,11 @@ pub(crate) struct Flushes {
 }
 
 /// Where the log stood when it was opened.
-pub(crate) struct Start {
+pub(crate) struct Standing {
     pub(crate) point: Point,
     pub(crate) checksum: Checksum,
-    pub(crate) opening: u64,
+    pub(crate) irreplaceable: u64,
+    pub(crate) starts: VecDeque<Start>,
     pub(crate) bugs: Bugs,
 }
 
@@ -82,7 +87,7 @@ impl Flushes {
         in_flight: u32,
         buffer_bytes: usize,
         pool: Vec<AlignedBuffer>,
-        start: &Start,
+        start: Standing,
     ) -> Flushes {
         // Without flushes nothing is ever claimed durable, not even what was recovered.
         let claimed = match durability {
@@ -98,7 +103,9 @@ impl Flushes {
             pool,
             last_number: start.point.group,
             previous: start.checksum,
-            opening: start.opening,
+            irreplaceable: start.irreplaceable,
+            opened_at: start.point.group + 1,
+            starts: start.starts,
             written: start.point,
             durable: Point {
                 group: claimed,
@@ -108,7 +115,7 @@ impl Flushes {
             syncing: None,
             counts: FlushCounts::default(),
             reaped: Vec::new(),
-            bugs: start.bugs.clone(),
+            bugs: start.bugs,
         }
     }
 
@@ -163,12 +170,23 @@ impl Flushes {
             sequence: group.last_sequence(),
         };
         let (address, bytes) = (group.address(), group.padded_bytes());
+        if address.offset == FIRST_GROUP {
+            self.starts.push_back(Start {
+                segment: address.segment,
+                group: point.group,
+                sequence: group.first_sequence(),
+                previous: self.previous,
+                irreplaceable: self.irreplaceable,
+            });
+        }
         let seal = Seal {
             number: point.group,
             durable: self.durable.group,
-            opening: self.opening,
             previous: self.previous,
+            irreplaceable_before: self.irreplaceable,
+            opened_at: self.opened_at,
         };
+        self.irreplaceable += u64::from(group.irreplaceable());
         let (buffer, checksum) = group.seal(key, &seal);
         self.previous = checksum;
         let buffer = Arc::new(buffer);
@@ -307,6 +325,26 @@ impl Flushes {
 
     pub(crate) fn durable(&self) -> u64 {
         self.durable.sequence
+    }
+
+    /// Where the segments' groups begin, oldest first.
+    pub(crate) fn starts(&self) -> &VecDeque<Start> {
+        &self.starts
+    }
+
+    /// Whether every group before a segment's first has arrived, as far as the mode promises that at all.
+    pub(crate) fn kept_before(&self, start: &Start) -> bool {
+        match self.durability {
+            Durability::Sync | Durability::Async => self.durable.group + 1 >= start.group,
+            Durability::None => self.written.group + 1 >= start.group,
+        }
+    }
+
+    /// Segments below this one have been released.
+    pub(crate) fn forget_below(&mut self, segment: u64) {
+        while self.starts.front().is_some_and(|start| start.segment < segment) {
+            self.starts.pop_front();
+        }
     }
 
     /// The number of the last group and of the last one known durable.

@@ -8,13 +8,13 @@ use crate::RecordKey;
 /// Groups begin at multiples of this; the direct-IO alignment of every disk we know divides it.
 pub(crate) const PAGE_BYTES: usize = 4096;
 /// Length of a group's header.
-pub(crate) const GROUP_HEADER_BYTES: usize = 96;
-/// Length of a record's header, without the key.
-pub(crate) const RECORD_HEADER_BYTES: usize = 48;
-/// Length of a record's key.
-pub(crate) const KEY_BYTES: usize = 32;
+pub(crate) const GROUP_HEADER_BYTES: usize = 112;
+/// Length of a record's header, without key and mark.
+pub(crate) const RECORD_HEADER_BYTES: usize = 56;
+/// Length of a record's key and mark.
+pub(crate) const KEY_BYTES: usize = 40;
 /// The version of everything in this file.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// Where the first group of a segment begins: behind the segment's header page.
 pub(crate) const FIRST_GROUP: u64 = PAGE_BYTES as u64;
 
@@ -24,6 +24,7 @@ const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"TSEG");
 const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"TGRP");
 const RECORD_MAGIC: u16 = u16::from_le_bytes(*b"TR");
 const FLAG_KEY: u8 = 1;
+const FLAG_REPLACEABLE: u8 = 2;
 
 const _: () = assert!(GROUP_HEADER_BYTES < 512, "a group header never straddles two sectors");
 
@@ -83,12 +84,38 @@ pub(crate) fn padded(bytes: usize) -> usize {
     bytes.next_multiple_of(PAGE_BYTES)
 }
 
+/// Where a segment's first group stands in the chain of groups, known before that group is read: what proves that the
+/// segments before it were released and not lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) segment: u64,
+    /// Number of its first group.
+    pub(crate) group: u64,
+    /// Sequence of that group's first record.
+    pub(crate) sequence: u64,
+    /// Checksum of the header of the group before it.
+    pub(crate) previous: Checksum,
+    /// Irreplaceable records before it, over the whole life of the log.
+    pub(crate) irreplaceable: u64,
+}
+
+impl Start {
+    /// Of a new log.
+    pub(crate) const FIRST: Start = Start {
+        segment: 1,
+        group: 1,
+        sequence: 1,
+        previous: [0; CHECKSUM_BYTES],
+        irreplaceable: 0,
+    };
+}
+
 /// The page that identifies a log directory; the header file holds it twice.
 pub(crate) struct LogHeader {
     pub(crate) fingerprint: [u8; 32],
     pub(crate) key: ChecksumKey,
-    /// The lowest segment number that still belongs to the log.
-    pub(crate) first_segment: u64,
+    /// Where the log begins: lower segments have been released.
+    pub(crate) start: Start,
 }
 
 /// Why a header page was not accepted.
@@ -105,7 +132,11 @@ impl LogHeader {
         put(&mut page, 20, &FORMAT_VERSION.to_le_bytes());
         put(&mut page, 24, &self.fingerprint);
         put(&mut page, 56, &self.key.0);
-        put(&mut page, 88, &self.first_segment.to_le_bytes());
+        put(&mut page, 88, &self.start.segment.to_le_bytes());
+        put(&mut page, 96, &self.start.group.to_le_bytes());
+        put(&mut page, 104, &self.start.sequence.to_le_bytes());
+        put(&mut page, 112, &self.start.previous);
+        put(&mut page, 128, &self.start.irreplaceable.to_le_bytes());
         // Not keyed: this page is where the key comes from.
         let sum = first_half(blake3::hash(&page[CHECKSUM_BYTES..]));
         put(&mut page, 0, &sum);
@@ -123,7 +154,13 @@ impl LogHeader {
             FORMAT_VERSION => Ok(LogHeader {
                 fingerprint: get(page, 24),
                 key: ChecksumKey(get(page, 56)),
-                first_segment: get_u64(page, 88),
+                start: Start {
+                    segment: get_u64(page, 88),
+                    group: get_u64(page, 96),
+                    sequence: get_u64(page, 104),
+                    previous: get(page, 112),
+                    irreplaceable: get_u64(page, 128),
+                },
             }),
             other => Err(HeaderFault::Version(other)),
         }
@@ -183,13 +220,32 @@ pub(crate) struct GroupHeader {
     pub(crate) bytes: u32,
     /// Every group up to this number was durable when this one was written; 0 claims nothing.
     pub(crate) durable: u64,
-    /// Drawn anew each time the log is opened: two groups of one number never have equal headers.
+    /// Of its records, how many cannot be had from another replica.
+    pub(crate) irreplaceable: u32,
+    /// Which opening of the log wrote it ([`opening_after`]).
     pub(crate) opening: u64,
     /// Checksum of the header of the group before this one.
     pub(crate) previous: Checksum,
+    /// Irreplaceable records in all groups before this one. Whatever lies between two sound headers, this tells whether
+    /// records that matter are missing there.
+    pub(crate) irreplaceable_before: u64,
+    /// The first group that this opening wrote, or would have: groups of earlier openings from this number on were cut off
+    /// with a torn tail.
+    pub(crate) opened_at: u64,
+}
+
+/// The name of an opening that follows one called `last`: a later opening has a greater one, and two never have the same,
+/// even if the earlier one's groups have all been lost.
+pub(crate) fn opening_after(last: u64, random: u64) -> u64 {
+    ((last >> 32) + 1) << 32 | random >> 32
 }
 
 impl GroupHeader {
+    /// The sequence of the record behind its last.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.first_sequence + u64::from(self.record_count)
+    }
+
     /// Writes the header to the front of `group` and returns its checksum.
     pub(crate) fn encode(&self, key: &ChecksumKey, group: &mut [u8]) -> Checksum {
         let header = &mut group[..GROUP_HEADER_BYTES];
@@ -201,9 +257,11 @@ impl GroupHeader {
         put(header, 48, &self.first_sequence.to_le_bytes());
         put(header, 56, &self.durable.to_le_bytes());
         put(header, 64, &self.bytes.to_le_bytes());
-        put(header, 68, &0u32.to_le_bytes());
+        put(header, 68, &self.irreplaceable.to_le_bytes());
         put(header, 72, &self.opening.to_le_bytes());
         put(header, 80, &self.previous);
+        put(header, 96, &self.irreplaceable_before.to_le_bytes());
+        put(header, 104, &self.opened_at.to_le_bytes());
         key.seal(header)
     }
 
@@ -223,8 +281,11 @@ impl GroupHeader {
             first_sequence: get_u64(bytes, 48),
             durable: get_u64(bytes, 56),
             bytes: get_u32(bytes, 64),
+            irreplaceable: get_u32(bytes, 68),
             opening: get_u64(bytes, 72),
             previous: get(bytes, 80),
+            irreplaceable_before: get_u64(bytes, 96),
+            opened_at: get_u64(bytes, 104),
         };
         // A sound header at another address is a misdirected write: it says nothing about this place.
         (header.address == address).then(|| (header, get(bytes, 0)))
@@ -236,9 +297,15 @@ impl GroupHeader {
 pub(crate) struct RecordHeader {
     pub(crate) kind: u8,
     pub(crate) key: Option<RecordKey>,
+    /// The owner's, stored with a key; 0 without one.
+    pub(crate) mark: u64,
+    /// Another replica has it, too.
+    pub(crate) replaceable: bool,
     pub(crate) payload_bytes: u32,
     pub(crate) sequence: u64,
     pub(crate) address: Address,
+    /// As its group's: a record that was left behind by an earlier opening is not taken for one of this.
+    pub(crate) opening: u64,
 }
 
 /// Bytes that a record takes in its group.
@@ -257,13 +324,16 @@ impl RecordHeader {
         put(into, 16, &RECORD_MAGIC.to_le_bytes());
         into[18] = self.kind;
         into[19] = if self.key.is_some() { FLAG_KEY } else { 0 };
+        into[19] |= if self.replaceable { FLAG_REPLACEABLE } else { 0 };
         put(into, 20, &self.payload_bytes.to_le_bytes());
         put(into, 24, &self.sequence.to_le_bytes());
         put(into, 32, &self.address.segment.to_le_bytes());
         put(into, 40, &self.address.offset.to_le_bytes());
+        put(into, 48, &self.opening.to_le_bytes());
         let mut at = RECORD_HEADER_BYTES;
         if let Some(RecordKey(bytes)) = &self.key {
             put(into, at, bytes);
+            put(into, at + 32, &self.mark.to_le_bytes());
             at += KEY_BYTES;
         }
         for part in parts {
@@ -276,27 +346,59 @@ impl RecordHeader {
 
     /// The record at the front of `bytes`, if its checksum holds. Address and sequence are the caller's to compare.
     pub(crate) fn decode(bytes: &[u8], key: &ChecksumKey) -> Option<RecordHeader> {
-        let header = bytes.get(..RECORD_HEADER_BYTES)?;
-        if header[16..18] != RECORD_MAGIC.to_le_bytes() || header[19] & !FLAG_KEY != 0 {
-            return None;
-        }
-        let has_key = header[19] & FLAG_KEY != 0;
-        let payload_bytes = get_u32(header, 20);
-        let whole = bytes.get(..record_bytes(has_key, payload_bytes as usize))?;
+        let (has_key, total) = Self::claimed(bytes)?;
+        let whole = bytes.get(..total)?;
         if !key.holds(whole) {
             return None;
         }
         Some(RecordHeader {
-            kind: header[18],
+            kind: whole[18],
             key: has_key.then(|| RecordKey(get(whole, RECORD_HEADER_BYTES))),
-            payload_bytes,
-            sequence: get_u64(header, 24),
-            address: Address {
-                segment: get_u64(header, 32),
-                offset: get_u64(header, 40),
+            mark: if has_key {
+                get_u64(whole, RECORD_HEADER_BYTES + 32)
+            } else {
+                0
             },
+            replaceable: whole[19] & FLAG_REPLACEABLE != 0,
+            payload_bytes: get_u32(whole, 20),
+            sequence: get_u64(whole, 24),
+            address: Address {
+                segment: get_u64(whole, 32),
+                offset: get_u64(whole, 40),
+            },
+            opening: get_u64(whole, 48),
         })
     }
+
+    /// Whether a record with a key, and of how many bytes, begins here, if one does: unchecked.
+    fn claimed(bytes: &[u8]) -> Option<(bool, usize)> {
+        let header = bytes.get(..RECORD_HEADER_BYTES)?;
+        if header[16..18] != RECORD_MAGIC.to_le_bytes() || header[19] & !(FLAG_KEY | FLAG_REPLACEABLE) != 0 {
+            return None;
+        }
+        let has_key = header[19] & FLAG_KEY != 0;
+        Some((has_key, record_bytes(has_key, get_u32(header, 20) as usize)))
+    }
+
+    /// What the bytes claim to be, if they look like a record that stands at `address`: worth a look at their checksum.
+    pub(crate) fn peek(bytes: &[u8], address: Address) -> Option<Peek> {
+        let (_, total) = Self::claimed(bytes)?;
+        let here = get_u64(bytes, 32) == address.segment && get_u64(bytes, 40) == address.offset;
+        here.then(|| Peek {
+            total,
+            sequence: get_u64(bytes, 24),
+            opening: get_u64(bytes, 48),
+        })
+    }
+}
+
+/// What a record's first bytes say, unchecked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peek {
+    /// Its length.
+    pub(crate) total: usize,
+    pub(crate) sequence: u64,
+    pub(crate) opening: u64,
 }
 
 #[cfg(test)]
@@ -316,8 +418,11 @@ mod tests {
             record_count: 3,
             bytes: 500,
             durable: 7,
+            irreplaceable: 2,
             opening: 77,
             previous: [5; 16],
+            irreplaceable_before: 30,
+            opened_at: 8,
         }
     }
 
@@ -326,12 +431,18 @@ mod tests {
         let log = LogHeader {
             fingerprint: [3; 32],
             key: KEY,
-            first_segment: 4,
+            start: Start {
+                segment: 4,
+                group: 70,
+                sequence: 900,
+                previous: [8; 16],
+                irreplaceable: 500,
+            },
         };
         let back = LogHeader::decode(&log.encode()).unwrap();
         assert_eq!(
-            (back.fingerprint, back.key.0, back.first_segment),
-            ([3; 32], [7; 32], 4)
+            (back.fingerprint, back.key.0, back.start),
+            ([3; 32], [7; 32], log.start)
         );
         let segment = SegmentHeader {
             number: 4,
@@ -349,7 +460,7 @@ mod tests {
         let mut page = LogHeader {
             fingerprint: [3; 32],
             key: KEY,
-            first_segment: 1,
+            start: Start::FIRST,
         }
         .encode();
         put(&mut page, 20, &9u32.to_le_bytes());
@@ -375,12 +486,15 @@ mod tests {
         let record = RecordHeader {
             kind: 5,
             key: Some(RecordKey([1; 32])),
+            mark: 99,
+            replaceable: true,
             payload_bytes: 6,
             sequence: 12,
             address: Address {
                 segment: 1,
                 offset: 4192,
             },
+            opening: 1 << 32,
         };
         let mut bytes = vec![0; record.total_bytes()];
         record.encode(&KEY, &[b"abc", b"", b"def"], &mut bytes);

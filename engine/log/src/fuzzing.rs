@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
+use crate::Entry;
 use crate::buffer::AlignedBuffer;
 use crate::bugs::Bugs;
 use crate::error::LogError;
 use crate::format::{
     Address, Checksum, ChecksumKey, FIRST_GROUP, GROUP_HEADER_BYTES, GroupHeader, LogHeader, PAGE_BYTES, RecordHeader,
-    SegmentHeader, padded, record_bytes,
+    SegmentHeader, Start, padded, record_bytes,
 };
 use crate::group::{Group, Seal};
 use crate::medium::{ReadSegments, Segment};
 use crate::recovery::Scan;
+use crate::salvage::Gap;
 
 /// Everything here is sealed under this key, which an attacker does not have and a fuzzer may use.
 const KEY: ChecksumKey = ChecksumKey([0x4b; 32]);
@@ -26,7 +28,7 @@ const FINGERPRINT: [u8; 32] = [0x46; 32];
 pub fn headers(bytes: &[u8]) -> bool {
     let mut accepted = false;
     if let Ok(header) = LogHeader::decode(bytes) {
-        same_fields(&header.encode(), bytes, 96);
+        same_fields(&header.encode(), bytes, 136);
         accepted = true;
     }
     if let Ok(header) = SegmentHeader::decode(bytes, &KEY) {
@@ -40,10 +42,7 @@ pub fn headers(bytes: &[u8]) -> bool {
     if let Some((header, checksum)) = GroupHeader::decode(bytes, &KEY, address) {
         let mut again = vec![0; GROUP_HEADER_BYTES];
         let sealed = header.encode(&KEY, &mut again);
-        // The four bytes behind the length are written as zero and read as nothing.
-        if bytes[68..72] == [0; 4] {
-            assert_eq!((&again[..], sealed), (&bytes[..GROUP_HEADER_BYTES], checksum));
-        }
+        assert_eq!((&again[..], sealed), (&bytes[..GROUP_HEADER_BYTES], checksum));
         accepted = true;
     }
     if let Some(header) = RecordHeader::decode(bytes, &KEY) {
@@ -73,7 +72,10 @@ pub fn sample_headers() -> Vec<(&'static str, Vec<u8>)> {
     let log = LogHeader {
         fingerprint: FINGERPRINT,
         key: KEY,
-        first_segment: 3,
+        start: Start {
+            segment: 3,
+            ..Start::FIRST
+        },
     };
     let file = &image.segments[0];
     let group = PAGE_BYTES..PAGE_BYTES + GROUP_HEADER_BYTES;
@@ -128,12 +130,28 @@ pub enum End {
     Whole,
     /// A torn tail was left out.
     Torn,
-    /// Refused: something durable is gone.
-    Damaged,
+    /// Refused: something durable is gone, and nothing tells where the log would go on.
+    Refused,
+}
+
+/// What recovery gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// Records in order.
+    pub records: Vec<Found>,
+    /// What is missing, as far as the log knows.
+    pub gaps: Vec<Gap>,
+    /// How it ended.
+    pub end: End,
 }
 
 /// A record as it came back: its sequence, kind and payload.
-pub type Back = (u64, u8, Vec<u8>);
+pub type Found = (u64, u8, Vec<u8>);
+
+/// Which records the images hold as replaceable, by their kind.
+pub fn is_replaceable(kind: u8) -> bool {
+    kind.is_multiple_of(3)
+}
 
 /// The segment files of a log in memory.
 pub struct Image {
@@ -141,6 +159,10 @@ pub struct Image {
     pub segments: Vec<Vec<u8>>,
     groups: Vec<Placed>,
     checksum: Checksum,
+    irreplaceable: u64,
+    start: Start,
+    /// Where the groups of each segment begin.
+    starts: Vec<Start>,
 }
 
 impl Image {
@@ -160,7 +182,19 @@ impl Image {
             segments: (1..).take(files).map(file).collect(),
             groups: Vec::new(),
             checksum: [0; 16],
+            irreplaceable: 0,
+            start: Start::FIRST,
+            starts: Vec::new(),
         }
+    }
+
+    /// Releases the segments before the one with this index, if a group begins that; their bytes go. Returns the sequence
+    /// of the first record that is left.
+    pub fn release(&mut self, index: usize) -> Option<u64> {
+        let start = *self.starts.iter().find(|start| start.segment == index as u64 + 1)?;
+        self.start = start;
+        self.segments[..index].iter_mut().for_each(|file| file.fill(0));
+        Some(start.sequence)
     }
 
     /// What was written.
@@ -191,18 +225,37 @@ impl Image {
             segment: segment as u64 + 1,
             offset: offset as u64,
         };
-        let mut group = Group::new(AlignedBuffer::new(size), address, size as u64, sequence);
+        let mut group = Group::new(AlignedBuffer::new(size), address, size as u64, sequence, 1);
         for (kind, payload) in records {
             let length = u32::try_from(payload.len()).expect("a small record");
-            group.push(&KEY, *kind, None, length, &[payload]);
+            let entry = Entry {
+                kind: *kind,
+                key: None,
+                mark: 0,
+                replaceable: is_replaceable(*kind),
+                vital: false,
+                parts: &[payload],
+            };
+            group.push(&KEY, &entry, length);
         }
         let number = self.groups.len() as u64 + 1;
+        if offset == PAGE_BYTES {
+            self.starts.push(Start {
+                segment: address.segment,
+                group: number,
+                sequence,
+                previous: self.checksum,
+                irreplaceable: self.irreplaceable,
+            });
+        }
         let seal = Seal {
             number,
             durable: durable.min(number - 1),
-            opening: 1,
             previous: self.checksum,
+            irreplaceable_before: self.irreplaceable,
+            opened_at: 1,
         };
+        self.irreplaceable += u64::from(group.irreplaceable());
         let (buffer, checksum) = group.seal(&KEY, &seal);
         self.segments[segment][offset..offset + size].copy_from_slice(&buffer[..size]);
         self.checksum = checksum;
@@ -223,43 +276,56 @@ impl Image {
     /// # Panics
     ///
     /// If recovery fails by anything but damage.
-    pub fn recover(&self) -> (Vec<Back>, End) {
+    pub fn recover(&self) -> Back {
+        let mut back = Back {
+            records: Vec::new(),
+            gaps: Vec::new(),
+            end: End::Refused,
+        };
         let mut source = Files(&self.segments);
         let segments = (1..).zip(&self.segments).map(|(number, file)| Segment {
             number,
             bytes: file.len() as u64,
         });
-        let segments: Vec<Segment> = segments.collect();
-        let scan = Scan::new(&mut source, KEY, &FINGERPRINT, 1, segments, &Bugs::default());
+        let segments = segments
+            .filter(|segment| segment.number >= self.start.segment)
+            .collect();
+        let scan = Scan::new(&mut source, KEY, &FINGERPRINT, &self.start, segments, &Bugs::default());
         let mut scan = match scan {
             Ok(scan) => scan,
-            Err(error) => return (Vec::new(), ended(&error)),
+            Err(error) => {
+                expect_refusal(&error);
+                return back;
+            }
         };
-        let mut back = Vec::new();
         loop {
             match scan.next_group(&mut source) {
-                Ok(Some(group)) => back.extend(group.records.iter().map(|(at, header)| {
+                Ok(Some(group)) => back.records.extend(group.records.iter().map(|(at, header)| {
                     let end = at + header.total_bytes();
                     let payload = group.bytes[end - header.payload_bytes as usize..end].to_vec();
                     (header.sequence, header.kind, payload)
                 })),
                 Ok(None) => {
-                    let end = if scan.torn().is_some() { End::Torn } else { End::Whole };
-                    return (back, end);
+                    back.end = if scan.torn().is_some() { End::Torn } else { End::Whole };
+                    break;
                 }
-                Err(error) => return (back, ended(&error)),
+                Err(error) => {
+                    expect_refusal(&error);
+                    break;
+                }
             }
         }
+        back.gaps = scan.gaps().to_vec();
+        back
     }
 }
 
-fn ended(error: &LogError) -> End {
+fn expect_refusal(error: &LogError) {
     let refused = matches!(
         error,
         LogError::Damaged { .. } | LogError::WrongVersion { .. } | LogError::WrongFingerprint { .. }
     );
     assert!(refused, "recovery fails by damage alone: {error}");
-    End::Damaged
 }
 
 struct Files<'a>(&'a [Vec<u8>]);

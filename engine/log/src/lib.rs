@@ -18,8 +18,9 @@
 //! # Ok::<(), trireme_log::LogError>(())
 //! ```
 //!
-//! Modules: `format` and `recovery` are pure; `group`, `flushes`, `space`, `index` make up [`Log`]; `medium` is what they
-//! need of storage; `disk`, `segment_file`, `prepare` and `device` are storage; `simulation` is storage that
+//! Modules: `format`, `recovery` and `salvage` are pure; `group`, `flushes`, `space`, `index`, `release` make up [`Log`];
+//! `medium` is what they need of storage; `disk`, `header_file`, `segment_file`, `prepare`, `remover` and `device` are
+//! storage; `simulation` is storage that
 //! crashes and lies.
 #![warn(missing_docs)]
 
@@ -38,12 +39,18 @@ mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod group;
+mod header_file;
 mod index;
 mod log;
 mod medium;
+#[cfg(test)]
+mod model_tests;
 mod opening;
 mod prepare;
 mod recovery;
+mod release;
+mod remover;
+mod salvage;
 mod segment_file;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -54,10 +61,29 @@ pub use config::{DeviceChoice, Durability, FlushMethod, LogConfig};
 pub use error::{FullReason, LogError};
 pub use log::{Log, LogStats};
 pub use opening::{Opening, Recovered};
+pub use release::{OldSegment, worth_releasing};
+pub use salvage::Gap;
 
 /// The name under which a record can be read back, such as the digest of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey(pub [u8; 32]);
+
+/// A record to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The caller's.
+    pub kind: u8,
+    /// Under which it can be read back.
+    pub key: Option<RecordKey>,
+    /// With a key: what tells its owner later whether it is still wanted ([`Log::old_segment`]).
+    pub mark: u64,
+    /// Another replica has it, too, or nobody needs it: losing it is no loss of this replica's word.
+    pub replaceable: bool,
+    /// May use `reserve_bytes` when the log cannot grow.
+    pub vital: bool,
+    /// The payload is their concatenation.
+    pub parts: &'a [&'a [u8]],
+}
 
 /// A record's position: its sequence number, from 1 on, over all restarts. `Lsn(0)` is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

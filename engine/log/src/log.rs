@@ -12,8 +12,10 @@ use crate::group::Group;
 use crate::index::{Index, Location};
 use crate::medium::Medium;
 use crate::opening::Opening;
+use crate::release::Releases;
+use crate::salvage::Gap;
 use crate::space::{NoPlace, Space};
-use crate::{Lsn, RecordKey};
+use crate::{Entry, Lsn, RecordKey};
 
 /// An open write-ahead log. One thread owns it; nothing here blocks except [`wait`](Log::wait),
 /// [`close`](Log::close) and [`read`](Log::read).
@@ -24,17 +26,21 @@ pub struct Log {
     config: LogConfig,
     key: ChecksumKey,
     gathering: Option<Group>,
-    flushes: Flushes,
-    space: Space,
-    index: Index,
-    next_sequence: u64,
+    pub(crate) flushes: Flushes,
+    pub(crate) space: Space,
+    pub(crate) index: Index,
+    pub(crate) releases: Releases,
+    /// Stands in everything that is written from now on.
+    opening: u64,
+    pub(crate) next_sequence: u64,
     /// `submit` was called and the gathering group has not started since.
     wanted: bool,
     failed: Option<LogError>,
     counts: Counts,
     notes: Vec<String>,
+    gaps: Vec<Gap>,
     /// Last, so that everything above is gone before the device stops.
-    medium: Box<dyn Medium>,
+    pub(crate) medium: Box<dyn Medium>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -80,6 +86,18 @@ pub struct LogStats {
     pub prepared_bytes: u64,
     /// Why the log cannot grow: intake should stop while this is set and `prepared_bytes` runs low.
     pub growth_stopped: Option<FullReason>,
+    /// Bytes of all segment files, preallocated ones included.
+    pub disk_bytes: u64,
+    /// Number of the segment with which the log begins: those before it have been released.
+    pub first_segment: u64,
+    /// Segments that hold records.
+    pub segments: usize,
+    /// Sequence of the first record that is still there, or will be.
+    pub first_record: u64,
+    /// Segments released since opening.
+    pub released_segments: u64,
+    /// Bytes of their files.
+    pub released_bytes: u64,
     /// Entries of the key index.
     pub keys: usize,
     /// The mode, as named in configuration and reports.
@@ -94,7 +112,10 @@ pub(crate) struct Parts {
     pub(crate) space: Space,
     pub(crate) index: Index,
     pub(crate) next_sequence: u64,
+    pub(crate) opening: u64,
+    pub(crate) first_segment: u64,
     pub(crate) notes: Vec<String>,
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) medium: Box<dyn Medium>,
 }
 
@@ -119,11 +140,14 @@ impl Log {
             flushes: parts.flushes,
             space: parts.space,
             index: parts.index,
+            releases: Releases::new(parts.first_segment),
+            opening: parts.opening,
             next_sequence: parts.next_sequence,
             wanted: false,
             failed: None,
             counts: Counts::default(),
             notes: parts.notes,
+            gaps: parts.gaps,
             medium: parts.medium,
         };
         log.space.grow(log.medium.as_mut(), &log.key)?;
@@ -136,13 +160,27 @@ impl Log {
     /// Errors: [`Busy`](LogError::Busy), [`Full`](LogError::Full), [`TooLarge`](LogError::TooLarge) refuse this append
     /// and change nothing; any other is final.
     pub fn append(&mut self, kind: u8, key: Option<RecordKey>, parts: &[&[u8]]) -> Result<Lsn, LogError> {
-        self.add(kind, key, parts, false)
+        self.append_entry(&Entry {
+            kind,
+            key,
+            mark: 0,
+            replaceable: false,
+            vital: false,
+            parts,
+        })
     }
 
     /// As [`append`](Log::append), for records that must go on while the log is full (votes): may use
     /// `reserve_bytes`.
     pub fn append_vital(&mut self, kind: u8, key: Option<RecordKey>, parts: &[&[u8]]) -> Result<Lsn, LogError> {
-        self.add(kind, key, parts, true)
+        self.append_entry(&Entry {
+            kind,
+            key,
+            mark: 0,
+            replaceable: false,
+            vital: true,
+            parts,
+        })
     }
 
     /// Whether an [`append`](Log::append) of so many payload bytes, with a key, would be accepted now. For stages
@@ -153,9 +191,14 @@ impl Log {
             && self.check(None, record_bytes(true, payload_bytes), false).is_ok()
     }
 
-    fn add(&mut self, kind: u8, key: Option<RecordKey>, parts: &[&[u8]], vital: bool) -> Result<Lsn, LogError> {
+    /// As [`append`](Log::append), with all that can be said of a record.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn append_entry(&mut self, entry: &Entry<'_>) -> Result<Lsn, LogError> {
         self.check_alive()?;
-        let payload = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        let payload = entry.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let payload_bytes = u32::try_from(payload)
             .ok()
             .filter(|bytes| *bytes <= self.config.max_record_bytes)
@@ -163,17 +206,22 @@ impl Log {
                 bytes: payload,
                 limit: self.config.max_record_bytes,
             })?;
-        let record = record_bytes(key.is_some(), payload_bytes as usize);
-        if let Err(refusal) = self.check(key.as_ref(), record, vital) {
+        let record = record_bytes(entry.key.is_some(), payload_bytes as usize);
+        if let Err(refusal) = self.check(entry.key.as_ref(), record, entry.vital) {
             self.count_refusal(&refusal);
             return Err(refusal);
         }
         self.make_room(record)?;
         let group = self.gathering.as_mut().expect("make_room leaves a group");
-        let address = group.push(&self.key, kind, key, payload_bytes, parts);
-        if let Some(key) = key {
-            let bytes = u32::try_from(record).expect("a record is shorter than a segment");
-            self.index.insert(key, Location { address, bytes });
+        let address = group.push(&self.key, entry, payload_bytes);
+        if let Some(key) = entry.key {
+            let location = Location {
+                address,
+                bytes: u32::try_from(record).expect("a record is shorter than a segment"),
+                kind: entry.kind,
+                mark: entry.mark,
+            };
+            self.index.insert(key, location);
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -229,7 +277,7 @@ impl Log {
         assert!(self.gathering.is_none());
         let (address, left) = self.space.place(padded(bytes) as u64);
         let buffer = self.flushes.take_buffer(bytes);
-        self.gathering = Some(Group::new(buffer, address, left, self.next_sequence));
+        self.gathering = Some(Group::new(buffer, address, left, self.next_sequence, self.opening));
     }
 
     /// Hands the gathering group over for writing.
@@ -265,6 +313,8 @@ impl Log {
     fn step(&mut self, wait: bool) -> Result<Lsn, LogError> {
         self.check_alive()?;
         let result = self.flushes.poll(wait, &self.key, self.medium.as_mut());
+        self.keep(result)?;
+        let result = self.collect_released();
         self.keep(result)?;
         let result = self.space.grow(self.medium.as_mut(), &self.key);
         self.keep(result)?;
@@ -379,6 +429,16 @@ impl Log {
             free_bytes: self.space.free_bytes(),
             prepared_bytes: self.space.prepared_bytes(),
             growth_stopped: self.space.stopped(),
+            disk_bytes: self.space.total_bytes(),
+            first_segment: self.releases.first_segment,
+            segments: self.flushes.starts().len(),
+            first_record: self
+                .flushes
+                .starts()
+                .front()
+                .map_or(self.next_sequence, |start| start.sequence),
+            released_segments: self.releases.segments,
+            released_bytes: self.releases.bytes,
             keys: self.index.len(),
             durability: self.config.durability.name(),
         }
@@ -389,7 +449,12 @@ impl Log {
         &self.notes
     }
 
-    fn check_alive(&self) -> Result<(), LogError> {
+    /// What had been durable and was missing when the log was opened.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    pub(crate) fn check_alive(&self) -> Result<(), LogError> {
         match &self.failed {
             Some(error) => Err(error.clone()),
             None => Ok(()),
@@ -397,7 +462,7 @@ impl Log {
     }
 
     /// Remembers a final failure: after it nothing may be reported durable any more.
-    fn keep(&mut self, result: Result<(), LogError>) -> Result<(), LogError> {
+    pub(crate) fn keep(&mut self, result: Result<(), LogError>) -> Result<(), LogError> {
         if let Err(error) = &result {
             self.failed = Some(error.clone());
         }

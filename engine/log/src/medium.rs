@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
 use crate::error::LogError;
+use crate::format::Start;
 
 /// A segment file's number and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,13 @@ pub(crate) enum PrepareFault {
     Failed(LogError),
 }
 
+/// Segments that are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
+}
+
 /// Reading, for recovery and for reading records back.
 pub(crate) trait ReadSegments {
     /// Fills `into` from `offset` of the segment. The range must lie within the segment.
@@ -84,11 +92,18 @@ pub(crate) trait Medium: ReadSegments + Send {
     fn grant(&mut self, bytes: u64);
     /// The preparation's end, once.
     fn prepared(&mut self) -> Option<Result<Segment, PrepareFault>>;
+    /// Lets the log begin at a later segment, in the background: first that is made durable, then the segments before it
+    /// are removed. One at a time.
+    fn release(&mut self, start: Start) -> Result<(), LogError>;
+    /// The end of [`release`](Medium::release), once: what was removed.
+    fn released(&mut self) -> Option<Result<Removed, LogError>>;
+    /// Size of a segment's file; 0 if there is none.
+    fn segment_bytes(&self, segment: u64) -> u64;
     /// Starts a flush. The caller keeps within the configured number in flight (and one `Sync`).
     fn start(&mut self, flush: Flush) -> Result<(), LogError>;
     /// Collects what has ended; with `wait`, blocks until something has, if anything is in flight.
     fn reap(&mut self, wait: bool, done: &mut Vec<Done>) -> Result<(), LogError>;
-    /// Readable when `reap` or `prepared` may have something.
+    /// Readable when `reap`, `prepared` or `released` may have something.
     fn event_fd(&self) -> BorrowedFd<'_>;
     /// What to say at start.
     fn notes(&self) -> Vec<String>;

@@ -8,12 +8,13 @@ use crate::bugs::Bugs;
 use crate::config::{Durability, LogConfig};
 use crate::disk;
 use crate::error::LogError;
-use crate::flushes::{Flushes, Point, Start};
-use crate::format::{Address, ChecksumKey, RecordHeader};
+use crate::flushes::{Flushes, Point, Standing};
+use crate::format::{ChecksumKey, RecordHeader, Start, opening_after};
 use crate::index::{Index, Location};
 use crate::log::{Log, Parts};
 use crate::medium::{Medium, Segment};
-use crate::recovery::{Group, Scan};
+use crate::recovery::{Group, LogEnd, Scan};
+use crate::salvage::Gap;
 use crate::space::Space;
 
 /// A record read back at opening.
@@ -25,6 +26,10 @@ pub struct Recovered {
     pub kind: u8,
     /// As appended.
     pub key: Option<RecordKey>,
+    /// As appended.
+    pub mark: u64,
+    /// As appended.
+    pub replaceable: bool,
     /// The payload, a slice of its group's bytes: it keeps the whole group in memory (at most `buffer_bytes`).
     pub payload: Bytes,
 }
@@ -33,6 +38,7 @@ pub struct Recovered {
 pub struct Opening {
     config: LogConfig,
     key: ChecksumKey,
+    start: Start,
     scan: Scan,
     index: Index,
     current: Option<(Bytes, std::vec::IntoIter<(usize, RecordHeader)>)>,
@@ -46,7 +52,8 @@ pub struct Opening {
 pub(crate) struct Found {
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) key: ChecksumKey,
-    pub(crate) first_segment: u64,
+    /// Where the log begins.
+    pub(crate) start: Start,
     pub(crate) segments: Vec<Segment>,
     /// None are on in a release.
     pub(crate) bugs: Bugs,
@@ -66,7 +73,7 @@ impl Opening {
             medium.as_mut(),
             found.key.clone(),
             &config.fingerprint,
-            found.first_segment,
+            &found.start,
             found.segments,
             &found.bugs,
         )?;
@@ -75,6 +82,7 @@ impl Opening {
             index: Index::new(config.max_keys),
             config,
             key: found.key,
+            start: found.start,
             scan,
             current: None,
             failed: None,
@@ -111,18 +119,21 @@ impl Opening {
         let total = header.total_bytes();
         let payload = bytes.slice(at + total - header.payload_bytes as usize..at + total);
         if let Some(key) = header.key {
-            let location = Location {
-                address: header.address,
-                bytes: u32::try_from(total).expect("a record is shorter than a segment"),
-            };
-            self.index.insert(key, location);
+            self.index.insert(key, Location::of(&header));
         }
         Some(Recovered {
             sequence: header.sequence,
             kind: header.kind,
             key: header.key,
+            mark: header.mark,
+            replaceable: header.replaceable,
             payload,
         })
+    }
+
+    /// Bytes from the beginning of the log to the last record found, padding included.
+    pub fn found_bytes(&self) -> u64 {
+        self.scan.found_bytes()
     }
 
     /// Bytes read so far, and bytes there are (preallocated ones included).
@@ -130,11 +141,22 @@ impl Opening {
         self.scan.progress()
     }
 
-    /// What there is to say so far: which device, which filesystem, a torn tail.
+    /// What there is to say so far: which device, which filesystem, damage, a torn tail.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
-        notes.extend(self.scan.torn().map(str::to_owned));
+        notes.extend(self.scan.notes());
         notes
+    }
+
+    /// Whether a torn tail was left out.
+    pub fn torn(&self) -> bool {
+        self.scan.torn().is_some()
+    }
+
+    /// What had been durable and is missing, so far. The log goes on behind it; whether its owner may is his to judge
+    /// ([`Gap::loses_irreplaceable`]).
+    pub fn gaps(&self) -> &[Gap] {
+        self.scan.gaps()
     }
 
     /// Reads what is left and opens the log for writing. Fails if recovery does; then nothing was changed.
@@ -149,21 +171,31 @@ impl Opening {
             self.scan.rewrite_unproven(self.medium.as_mut())?;
             self.medium.sync_all()?;
         }
-        let (chain, segments, at) = self.scan.finish();
-        let end: Address = chain.end;
+        let LogEnd {
+            chain,
+            segments,
+            at,
+            starts,
+            newest_opening,
+            gaps,
+        } = self.scan.finish();
+        if segments[at].number != chain.end.segment {
+            return Err(crate::recovery::missing(self.medium.as_ref(), chain.end.segment));
+        }
         let mut pool: Vec<AlignedBuffer> = (0..self.config.in_flight + 2)
             .map(|_| AlignedBuffer::new(self.config.buffer_bytes))
             .collect();
         self.medium.adopt(&mut pool);
         let mut notes_now = self.medium.notes();
         notes_now.extend(notes.into_iter().skip(self.notes.len()));
-        let start = Start {
+        let standing = Standing {
             point: Point {
                 group: chain.number,
                 sequence: chain.next_sequence - 1,
             },
             checksum: chain.checksum,
-            opening: self.medium.draw(),
+            irreplaceable: chain.irreplaceable,
+            starts,
             bugs: self.bugs,
         };
         let flushes = Flushes::new(
@@ -171,10 +203,13 @@ impl Opening {
             self.config.in_flight,
             self.config.buffer_bytes,
             pool,
-            &start,
+            standing,
         );
         Log::from_parts(Parts {
-            space: Space::new(&self.config, &segments, at, end),
+            space: Space::new(&self.config, &segments, at, chain.end),
+            opening: opening_after(newest_opening, self.medium.draw()),
+            first_segment: self.start.segment,
+            gaps,
             config: self.config,
             key: self.key,
             flushes,

@@ -6,8 +6,12 @@
 //! that is missing here, that group was acknowledged and has been lost since: **damage**. If none does, nobody was
 //! told of the group: a **torn tail**, and the log ends here. Several flushes are in flight at once, so whole groups
 //! behind a torn one are normal; they are not read, and the chain keeps them from ever being read later.
+//!
+//! Damage is not the end: the log goes on with the next sound group, and what lies between is a [`Gap`]. Sound records in
+//! it are given, and how many of the others were irreplaceable is told by the count in that group's header.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -15,9 +19,10 @@ use crate::bugs::Bugs;
 use crate::error::LogError;
 use crate::format::{
     Address, Checksum, ChecksumKey, FIRST_GROUP, GROUP_HEADER_BYTES, GroupHeader, HeaderFault, PAGE_BYTES,
-    RecordHeader, SegmentHeader, padded,
+    RecordHeader, SegmentHeader, Start, padded,
 };
 use crate::medium::{Medium, ReadSegments, Segment};
+use crate::salvage::{Gap, Header, Salvage};
 use crate::window::Window;
 
 const REMEDY: &str = "nothing was changed; keep the directory for examination and let this replica rejoin \
@@ -32,14 +37,41 @@ pub(crate) struct Group {
 /// How far the chain of groups has been followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// The last sound group's number, 0 before the first.
+    /// The last group's number, 0 before the first.
     pub(crate) number: u64,
     /// The checksum of that group's header.
     pub(crate) checksum: Checksum,
     /// The sequence of the next record.
     pub(crate) next_sequence: u64,
-    /// Where the next group begins, unless it begins the next segment.
+    /// Irreplaceable records up to here.
+    pub(crate) irreplaceable: u64,
+    /// Which opening wrote the last sound group; 0 before the first.
+    opening: u64,
+    /// Where the next group begins, unless it begins a later segment.
     pub(crate) end: Address,
+}
+
+impl Chain {
+    fn before(start: &Start) -> Chain {
+        Chain {
+            number: start.group - 1,
+            checksum: start.previous,
+            next_sequence: start.sequence,
+            irreplaceable: start.irreplaceable,
+            opening: 0,
+            end: Address {
+                segment: start.segment,
+                offset: FIRST_GROUP,
+            },
+        }
+    }
+
+    /// Whether the header is the next group's.
+    fn leads_to(&self, header: &GroupHeader) -> bool {
+        header.number == self.number + 1
+            && header.previous == self.checksum
+            && header.first_sequence == self.next_sequence
+    }
 }
 
 /// A sound group that no later one claims to be durable.
@@ -52,6 +84,13 @@ struct Unproven {
     checksum: Checksum,
 }
 
+/// What the search is at.
+enum Stage {
+    Following,
+    Salvaging(Salvage),
+    Ended,
+}
+
 /// The search for groups.
 pub(crate) struct Scan {
     key: ChecksumKey,
@@ -59,12 +98,28 @@ pub(crate) struct Scan {
     /// Index in `segments` of the chain's end.
     at: usize,
     chain: Chain,
+    starts: VecDeque<Start>,
     unproven: VecDeque<Unproven>,
     window: Window,
-    ended: bool,
+    stage: Stage,
     torn: Option<String>,
+    gaps: Vec<Gap>,
+    notes: Vec<String>,
+    /// The last opening that wrote any header seen.
+    newest_opening: u64,
     read_bytes: u64,
     bugs: Bugs,
+}
+
+/// Where a log ends.
+pub(crate) struct LogEnd {
+    pub(crate) chain: Chain,
+    pub(crate) segments: Vec<Segment>,
+    /// Index of the segment in which the chain ends.
+    pub(crate) at: usize,
+    pub(crate) starts: VecDeque<Start>,
+    pub(crate) newest_opening: u64,
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// Why no group of the chain stands at an address.
@@ -82,73 +137,124 @@ struct Break {
     fault: NoGroup,
 }
 
+/// What the pages behind a break hold.
+#[derive(Default)]
+struct Survey {
+    /// Sound headers.
+    later: u64,
+    /// One that says that the missing group was durable.
+    witness: Option<Address>,
+    /// By opening: the number from which on its groups take the place of earlier openings'.
+    cuts: BTreeMap<u64, u64>,
+}
+
+impl Survey {
+    /// Whether a later opening is known to have cut this group off with a torn tail.
+    fn is_dead(&self, header: &GroupHeader) -> bool {
+        let later = self.cuts.range(header.opening + 1..);
+        later.into_iter().any(|(_, from)| *from <= header.number)
+    }
+}
+
 impl Scan {
-    /// Checks that the segments are complete and theirs are the headers expected, and stands before the first group.
+    /// Looks at the segments' headers, and stands before the first group. A file that is missing or has a bad header is
+    /// told in the notes: what is missing with it shows when the groups are followed.
     pub(crate) fn new(
         source: &mut dyn ReadSegments,
         key: ChecksumKey,
         fingerprint: &[u8; 32],
-        first_segment: u64,
+        start: &Start,
         segments: Vec<Segment>,
         bugs: &Bugs,
     ) -> Result<Scan, LogError> {
-        for (expected, segment) in (first_segment..).zip(&segments) {
-            if segment.number != expected {
-                return Err(missing(source, expected));
-            }
-            check_header(source, &key, fingerprint, *segment)?;
-        }
-        if segments.is_empty() {
-            return Err(missing(source, first_segment));
-        }
-        Ok(Scan {
+        let chain = Chain::before(start);
+        let mut scan = Scan {
             key,
             segments,
             at: 0,
-            chain: Chain {
-                number: 0,
-                checksum: [0; 16],
-                next_sequence: 1,
-                end: Address {
-                    segment: first_segment,
-                    offset: FIRST_GROUP,
-                },
-            },
+            chain,
+            starts: VecDeque::new(),
             unproven: VecDeque::new(),
             window: Window::default(),
-            ended: false,
+            stage: Stage::Following,
             torn: None,
+            gaps: Vec::new(),
+            notes: Vec::new(),
+            newest_opening: 0,
             read_bytes: 0,
             bugs: bugs.clone(),
-        })
+        };
+        scan.segments.retain(|segment| segment.number >= start.segment);
+        if scan.segments.is_empty() {
+            return Err(missing(source, start.segment));
+        }
+        for number in start.segment..scan.segments[0].number {
+            scan.note_missing(source, number);
+        }
+        for index in 0..scan.segments.len() {
+            if index > 0 {
+                for number in scan.segments[index - 1].number + 1..scan.segments[index].number {
+                    scan.note_missing(source, number);
+                }
+            }
+            scan.check_header(source, fingerprint, scan.segments[index])?;
+        }
+        Ok(scan)
     }
 
-    /// The next group; `None` at the end of the log.
+    fn note_missing(&mut self, source: &dyn ReadSegments, number: u64) {
+        let path = source.path(number);
+        self.notes.push(format!("{} is missing", path.display()));
+    }
+
+    /// The next group, or a sound record out of a damaged one; `None` at the end of the log.
     pub(crate) fn next_group(&mut self, source: &mut dyn ReadSegments) -> Result<Option<Group>, LogError> {
-        if self.ended {
-            return Ok(None);
+        loop {
+            match &mut self.stage {
+                Stage::Ended => return Ok(None),
+                Stage::Salvaging(salvage) => {
+                    match salvage.next(source, &mut self.window, &self.key, &self.segments)? {
+                        Some((bytes, header)) => {
+                            let records = vec![(0, header)];
+                            return Ok(Some(Group { bytes, records }));
+                        }
+                        None => self.resume(),
+                    }
+                }
+                Stage::Following => match self.follow(source)? {
+                    Ok(group) => return Ok(Some(group)),
+                    Err(broken) => self.end(source, &broken)?,
+                },
+            }
         }
+    }
+
+    /// Where the next group may begin in the segment with this index.
+    fn place(&self, index: usize) -> Address {
+        let segment = self.segments[index].number;
+        if segment == self.chain.end.segment {
+            return self.chain.end;
+        }
+        Address {
+            segment,
+            offset: FIRST_GROUP,
+        }
+    }
+
+    /// The group that follows the chain's last.
+    fn follow(&mut self, source: &mut dyn ReadSegments) -> Result<Result<Group, Break>, LogError> {
         let mut broken = None;
         // A group that did not fit into the rest of its segment begins the next one that can hold it.
         for at in self.at..self.segments.len() {
-            let address = if at == self.at {
-                self.chain.end
-            } else {
-                Address {
-                    segment: self.segments[at].number,
-                    offset: FIRST_GROUP,
-                }
-            };
+            let address = self.place(at);
             match self.group_at(source, at, address.offset)? {
-                Ok(group) => return Ok(Some(group)),
+                Ok(group) => return Ok(Ok(group)),
                 // A segment begun later in the log tells nothing here.
                 Err(NoGroup::Unlinked(_)) if at != self.at => {}
                 Err(fault) => note_break(&mut broken, Break { address, fault }),
             }
         }
-        let broken = broken.expect("the segment of the chain's end was looked at");
-        self.end(source, &broken)?;
-        Ok(None)
+        Ok(Err(broken.expect("the segment of the chain's end was looked at")))
     }
 
     /// Writes those groups again that no later one claims durable; a flush must follow. If an earlier process ended
@@ -179,9 +285,19 @@ impl Scan {
     }
 
     /// Where the log ends. Only after `next_group` returned `None`.
-    pub(crate) fn finish(self) -> (Chain, Vec<Segment>, usize) {
-        assert!(self.ended, "the log is read to its end before it is written");
-        (self.chain, self.segments, self.at)
+    pub(crate) fn finish(self) -> LogEnd {
+        assert!(
+            matches!(self.stage, Stage::Ended),
+            "the log is read to its end before it is written"
+        );
+        LogEnd {
+            chain: self.chain,
+            segments: self.segments,
+            at: self.at,
+            starts: self.starts,
+            newest_opening: self.newest_opening,
+            gaps: self.gaps,
+        }
     }
 
     /// What was cut off, if the tail was torn.
@@ -189,10 +305,33 @@ impl Scan {
         self.torn.as_deref()
     }
 
+    /// What is missing so far.
+    pub(crate) fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Everything there is to tell so far.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(self.gaps.iter().map(Gap::to_string));
+        if self.window.unreadable() > 0 {
+            let pages = self.window.unreadable();
+            notes.push(format!("{pages} pages cannot be read: examine the disk"));
+        }
+        notes.extend(self.torn.clone());
+        notes
+    }
+
+    /// Bytes up to the end of the chain.
+    pub(crate) fn found_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
     /// Bytes looked at, and bytes there are.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let total = self.segments.iter().map(|segment| segment.bytes).sum();
-        (if self.ended { total } else { self.read_bytes }, total)
+        let ended = matches!(self.stage, Stage::Ended);
+        (if ended { total } else { self.read_bytes.min(total) }, total)
     }
 
     fn group_at(
@@ -217,18 +356,17 @@ impl Scan {
                 NoGroup::Fault("no sound group header stands there".to_owned())
             }));
         };
-        let chain = self.chain;
-        let linked = header.number == chain.number + 1
-            && header.previous == chain.checksum
-            && header.first_sequence == chain.next_sequence;
         let bytes = header.bytes as usize;
-        if !linked {
+        if !self.chain.leads_to(&header) {
             return Ok(Err(NoGroup::Unlinked(header.number)));
         }
         assert!(
-            bytes >= GROUP_HEADER_BYTES && offset + padded(bytes) as u64 <= segment.bytes,
+            bytes >= GROUP_HEADER_BYTES,
             "a header whose checksum holds was written by this code"
         );
+        if offset + padded(bytes) as u64 > segment.bytes {
+            return Ok(Err(NoGroup::Fault("the file ends within the group".to_owned())));
+        }
         let group = self.window.bytes(source, segment, offset, bytes)?;
         let records = match records(&self.key, &header, group) {
             Ok(records) => records,
@@ -258,11 +396,23 @@ impl Scan {
             bytes: header.bytes as usize,
             checksum,
         });
+        if header.address.offset == FIRST_GROUP {
+            self.starts.push_back(Start {
+                segment: header.address.segment,
+                group: header.number,
+                sequence: header.first_sequence,
+                previous: header.previous,
+                irreplaceable: header.irreplaceable_before,
+            });
+        }
+        self.newest_opening = self.newest_opening.max(header.opening);
         self.at = at;
         self.chain = Chain {
             number: header.number,
             checksum,
-            next_sequence: header.first_sequence + u64::from(header.record_count),
+            next_sequence: header.next_sequence(),
+            irreplaceable: header.irreplaceable_before + u64::from(header.irreplaceable),
+            opening: header.opening,
             end: Address {
                 segment: header.address.segment,
                 offset: end,
@@ -274,13 +424,34 @@ impl Scan {
 
     /// Decides between tail and damage by what stands behind the break.
     fn end(&mut self, source: &mut dyn ReadSegments, broken: &Break) -> Result<(), LogError> {
-        let here = self.chain.end;
-        let lost = self.chain.number + 1;
-        let mut later = 0u64;
-        for index in self.at..self.segments.len() {
-            let segment = self.segments[index];
-            let start = if index == self.at { here.offset } else { FIRST_GROUP };
-            let mut offset = start;
+        let survey = self.survey(source, broken)?;
+        let witness = survey.witness.filter(|_| !self.bugs.damage_is_torn_tail());
+        let Some(witness) = witness else {
+            return self.end_of_log(source, broken, survey.later);
+        };
+        let what = self.describe(source, broken, witness);
+        let mut openings = vec![self.chain.opening];
+        let Some(next) = self.continuation(source, &survey, &mut openings)? else {
+            return Err(LogError::Damaged {
+                file: source.path(broken.address.segment),
+                offset: broken.address.offset,
+                what,
+                remedy: REMEDY,
+            });
+        };
+        openings.push(next.header.opening);
+        let here = (self.at, self.place(self.at).offset);
+        let sequence = self.chain.next_sequence;
+        let salvage = Salvage::new(&self.segments, here, next, openings, sequence, what);
+        self.stage = Stage::Salvaging(salvage);
+        Ok(())
+    }
+
+    /// Shows every sound group header behind the chain's end, with the index of its segment.
+    fn headers(&mut self, source: &mut dyn ReadSegments, show: &mut dyn FnMut(&Chain, Header)) -> Result<(), LogError> {
+        for at in self.at..self.segments.len() {
+            let segment = self.segments[at];
+            let mut offset = self.place(at).offset;
             while offset + PAGE_BYTES as u64 <= segment.bytes {
                 let address = Address {
                     segment: segment.number,
@@ -288,16 +459,75 @@ impl Scan {
                 };
                 let page = self.window.bytes(source, segment, offset, PAGE_BYTES)?;
                 if let Some((header, _)) = GroupHeader::decode(page, &self.key, address) {
-                    later += u64::from(address != broken.address);
-                    if header.durable >= lost && !self.bugs.damage_is_torn_tail() {
-                        return Err(self.damage(source, broken, address));
-                    }
+                    show(&self.chain, Header { header, at });
                 }
                 offset += PAGE_BYTES as u64;
-                self.read_bytes += PAGE_BYTES as u64;
             }
         }
-        self.ended = true;
+        Ok(())
+    }
+
+    fn survey(&mut self, source: &mut dyn ReadSegments, broken: &Break) -> Result<Survey, LogError> {
+        let mut survey = Survey::default();
+        self.headers(source, &mut |chain, Header { header, .. }| {
+            survey.later += u64::from(header.address != broken.address);
+            if header.durable > chain.number && survey.witness.is_none() {
+                survey.witness = Some(header.address);
+            }
+            survey.cuts.insert(header.opening, header.opened_at);
+        })?;
+        if let Some((newest, _)) = survey.cuts.last_key_value() {
+            self.newest_opening = self.newest_opening.max(*newest);
+        }
+        Ok(survey)
+    }
+
+    /// Where the log goes on: with the group of the lowest number. Groups of an earlier opening that were cut off with a
+    /// torn tail may still stand there. Notes the opening of the missing group, if that is known.
+    fn continuation(
+        &mut self,
+        source: &mut dyn ReadSegments,
+        survey: &Survey,
+        openings: &mut Vec<u64>,
+    ) -> Result<Option<Header>, LogError> {
+        let mut next: Option<Header> = None;
+        self.headers(source, &mut |chain, found| {
+            let header = &found.header;
+            if chain.leads_to(header) {
+                // The missing one itself: its records are not sound.
+                openings.push(header.opening);
+                return;
+            }
+            let may_follow = header.number > chain.number
+                && header.first_sequence >= chain.next_sequence
+                && header.opening >= chain.opening
+                && !survey.is_dead(header);
+            let better = |best: &Header| {
+                let best = (best.header.number, Reverse(best.header.opening));
+                (header.number, Reverse(header.opening)) < best
+            };
+            if may_follow && next.as_ref().is_none_or(better) {
+                next = Some(found);
+            }
+        })?;
+        Ok(next)
+    }
+
+    /// Nothing says that more was durable: the log ends before the break.
+    fn end_of_log(&mut self, source: &dyn ReadSegments, broken: &Break, later: u64) -> Result<(), LogError> {
+        let end = self.chain.end;
+        // A page that cannot be read might be the one that says so.
+        if let Some(error) = self.window.unreadable_from(end.segment, end.offset) {
+            return Err(error.clone());
+        }
+        let mut expected = end.segment;
+        for segment in &self.segments[self.at..] {
+            if segment.number > expected {
+                return Err(missing(source, expected));
+            }
+            expected = segment.number + 1;
+        }
+        self.stage = Stage::Ended;
         if later > 0 || !matches!(broken.fault, NoGroup::Empty) {
             self.torn = Some(format!(
                 "the tail was torn and has been cut at {} offset {} ({}; {later} unacknowledged groups behind it)",
@@ -309,20 +539,82 @@ impl Scan {
         Ok(())
     }
 
-    fn damage(&self, source: &dyn ReadSegments, broken: &Break, witness: Address) -> LogError {
-        LogError::Damaged {
-            file: source.path(broken.address.segment),
-            offset: broken.address.offset,
-            what: format!(
-                "group {} (from record {}) had been durable, as {} offset {} says, but {}",
-                self.chain.number + 1,
-                self.chain.next_sequence,
-                source.path(witness.segment).display(),
-                witness.offset,
-                broken.fault.describe(),
-            ),
-            remedy: REMEDY,
+    /// Everything sound in the gap has been given: the chain goes on behind it.
+    fn resume(&mut self) {
+        let Stage::Salvaging(salvage) = std::mem::replace(&mut self.stage, Stage::Following) else {
+            unreachable!("the caller has seen it");
+        };
+        let (chain, next) = (self.chain, salvage.until.header);
+        let between = next.first_sequence - chain.next_sequence;
+        let lost = between - salvage.found;
+        let irreplaceable = next.irreplaceable_before.checked_sub(chain.irreplaceable);
+        let irreplaceable = irreplaceable.and_then(|all| all.checked_sub(salvage.irreplaceable_found));
+        // Two groups that do not follow each other and have none between them: one of them is not of this chain.
+        let strange = next.number == chain.number + 1;
+        self.gaps.push(Gap {
+            from: chain.next_sequence,
+            until: next.first_sequence,
+            lost,
+            irreplaceable: irreplaceable.filter(|count| *count <= lost && !strange),
+            what: salvage.what,
+        });
+        self.at = salvage.until.at;
+        self.chain = Chain {
+            number: next.number - 1,
+            checksum: next.previous,
+            next_sequence: next.first_sequence,
+            irreplaceable: next.irreplaceable_before,
+            opening: chain.opening,
+            end: next.address,
+        };
+    }
+
+    fn describe(&self, source: &dyn ReadSegments, broken: &Break, witness: Address) -> String {
+        format!(
+            "group {} (from record {}) had been durable, as {} offset {} says, but at {} offset {}: {}",
+            self.chain.number + 1,
+            self.chain.next_sequence,
+            source.path(witness.segment).display(),
+            witness.offset,
+            source.path(broken.address.segment).display(),
+            broken.address.offset,
+            broken.fault.describe(),
+        )
+    }
+
+    /// A bad segment header costs nothing: what it says can be told without it.
+    fn check_header(
+        &mut self,
+        source: &mut dyn ReadSegments,
+        fingerprint: &[u8; 32],
+        segment: Segment,
+    ) -> Result<(), LogError> {
+        let path = source.path(segment.number);
+        let mut note = |what: String| self.notes.push(format!("{}: {what}", path.display()));
+        if segment.bytes < 2 * PAGE_BYTES as u64 {
+            note(format!("the file has only {} bytes", segment.bytes));
+            return Ok(());
         }
+        let page = self.window.bytes(source, segment, 0, PAGE_BYTES)?;
+        match SegmentHeader::decode(page, &self.key) {
+            Err(HeaderFault::Version(found)) => {
+                return Err(LogError::WrongVersion {
+                    file: path,
+                    found,
+                    expected: crate::format::FORMAT_VERSION,
+                });
+            }
+            Err(HeaderFault::Unreadable) => note("the segment header is not sound".to_owned()),
+            Ok(header) if header.number != segment.number || header.fingerprint != *fingerprint => {
+                note(format!("it holds the header of segment {}", header.number));
+            }
+            Ok(header) if header.segment_bytes != segment.bytes => note(format!(
+                "the file has {} bytes, its header says {}",
+                segment.bytes, header.segment_bytes
+            )),
+            Ok(_) => {}
+        }
+        Ok(())
     }
 }
 
@@ -356,7 +648,9 @@ fn records(key: &ChecksumKey, header: &GroupHeader, group: &[u8]) -> Result<Vec<
             offset: header.address.offset + at as u64,
         };
         let record = RecordHeader::decode(&group[at..], key)
-            .filter(|record| record.sequence == sequence && record.address == address)
+            .filter(|record| {
+                record.sequence == sequence && record.address == address && record.opening == header.opening
+            })
             .ok_or_else(|| format!("record {sequence} at offset {} is not sound", address.offset))?;
         records.push((at, record));
         at += record.total_bytes();
@@ -365,50 +659,11 @@ fn records(key: &ChecksumKey, header: &GroupHeader, group: &[u8]) -> Result<Vec<
     Ok(records)
 }
 
-fn missing(source: &dyn ReadSegments, number: u64) -> LogError {
+pub(crate) fn missing(source: &dyn ReadSegments, number: u64) -> LogError {
     LogError::Damaged {
         file: source.path(number),
         offset: 0,
         what: "the segment file is missing".to_owned(),
         remedy: REMEDY,
-    }
-}
-
-fn check_header(
-    source: &mut dyn ReadSegments,
-    key: &ChecksumKey,
-    fingerprint: &[u8; 32],
-    segment: Segment,
-) -> Result<(), LogError> {
-    let damaged = |source: &dyn ReadSegments, what: String| LogError::Damaged {
-        file: source.path(segment.number),
-        offset: 0,
-        what,
-        remedy: REMEDY,
-    };
-    let mut page = vec![0; PAGE_BYTES];
-    if segment.bytes < 2 * PAGE_BYTES as u64 {
-        return Err(damaged(source, format!("the file has only {} bytes", segment.bytes)));
-    }
-    source.read_at(segment.number, 0, &mut page)?;
-    match SegmentHeader::decode(&page, key) {
-        Err(HeaderFault::Unreadable) => Err(damaged(source, "the segment header is not sound".to_owned())),
-        Err(HeaderFault::Version(found)) => Err(LogError::WrongVersion {
-            file: source.path(segment.number),
-            found,
-            expected: crate::format::FORMAT_VERSION,
-        }),
-        Ok(header) if header.number != segment.number || header.fingerprint != *fingerprint => Err(damaged(
-            source,
-            format!("it holds the header of segment {}", header.number),
-        )),
-        Ok(header) if header.segment_bytes != segment.bytes => Err(damaged(
-            source,
-            format!(
-                "the file has {} bytes, its header says {}",
-                segment.bytes, header.segment_bytes
-            ),
-        )),
-        Ok(_) => Ok(()),
     }
 }

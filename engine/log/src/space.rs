@@ -62,6 +62,18 @@ impl Space {
         }
     }
 
+    /// Bytes of all segment files.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Segment files of so many bytes are gone.
+    pub(crate) fn released(&mut self, bytes: u64) {
+        self.total_bytes -= bytes;
+        // There is room now: no need to wait for the next look.
+        self.retry_at_us = 0;
+    }
+
     fn left(&self) -> u64 {
         self.current.bytes - self.offset
     }

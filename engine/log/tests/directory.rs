@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use trireme_log::{
     DeviceChoice, Durability, FlushMethod, FullReason, Log, LogConfig, LogError, Lsn, RecordKey, Recovered,
+    worth_releasing,
 };
 
 const FINGERPRINT: [u8; 32] = [7; 32];
@@ -242,37 +243,159 @@ fn damage_to_headers_names_the_file() {
         file.write_all_at(&[0xa5; 64], offset).unwrap();
     };
     let dir = build();
-    overwrite(&dir.path().join("log.header"), 20);
-    check(&recover(config(dir.path(), DeviceChoice::Auto)).0, 79);
-    overwrite(&dir.path().join("log.header"), 4096 + 20);
-    expect_damage(dir.path(), "log.header", "neither copy");
+    let header = dir.path().join("log.header");
+    let whole = fs::read(&header).unwrap();
+    for copy in [0, 4096] {
+        overwrite(&header, copy + 20);
+        check(&recover(config(dir.path(), DeviceChoice::Auto)).0, 79);
+        assert_eq!(fs::read(&header).unwrap(), whole, "the bad copy is written again");
+    }
+    overwrite(&header, 20);
+    overwrite(&header, 4096 + 20);
+    expect_refusal(dir.path(), "log.header", "neither copy");
 
     let dir = build();
     fs::remove_file(dir.path().join("log.header")).unwrap();
-    expect_damage(dir.path(), "log.header", "missing");
+    expect_refusal(dir.path(), "log.header", "missing");
 
+    let dir = build();
+    for name in [
+        "segment-0000000001.log",
+        "segment-0000000002.log",
+        "segment-0000000003.log",
+    ] {
+        drop(fs::remove_file(dir.path().join(name)));
+    }
+    expect_refusal(dir.path(), "segment-0000000001.log", "missing");
+
+    // A segment's header can be done without.
     let dir = build();
     overwrite(&dir.path().join("segment-0000000002.log"), 30);
-    expect_damage(dir.path(), "segment-0000000002.log", "segment header");
-
-    let dir = build();
-    fs::remove_file(dir.path().join("segment-0000000001.log")).unwrap();
-    expect_damage(dir.path(), "segment-0000000001.log", "missing");
-
-    let dir = build();
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(dir.path().join("segment-0000000001.log"))
-        .unwrap();
-    file.set_len(100 << 10).unwrap();
-    expect_damage(dir.path(), "segment-0000000001.log", "its header says");
-
-    let dir = build();
-    overwrite(&dir.path().join("segment-0000000001.log"), 20 << 10);
-    expect_damage(dir.path(), "segment-0000000001.log", "had been durable");
+    let opening = Log::open(config(dir.path(), DeviceChoice::Auto)).unwrap();
+    let log = opening.finish().unwrap();
+    assert!(log.notes().iter().any(|note| note.contains("segment header")));
+    drop(log);
+    check(&recover(config(dir.path(), DeviceChoice::Auto)).0, 79);
 }
 
-fn expect_damage(dir: &Path, file: &str, what: &str) {
+/// What had been durable and is gone is told, with file and offset; everything else comes back.
+#[test]
+fn damage_is_told_and_the_rest_comes_back() {
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 3] = [
+        ("had been durable", &|dir| {
+            let path = dir.join("segment-0000000001.log");
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(&[0xa5; 64], 20 << 10).unwrap();
+        }),
+        ("had been durable", &|dir| {
+            let path = dir.join("segment-0000000001.log");
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(100 << 10)
+                .unwrap();
+        }),
+        ("is missing", &|dir| {
+            fs::remove_file(dir.join("segment-0000000001.log")).unwrap()
+        }),
+    ];
+    for (what, damage) in damages {
+        let dir = scratch();
+        let (_, mut log) = recover(config(dir.path(), DeviceChoice::Auto));
+        for number in 1..80 {
+            append(&mut log, number);
+        }
+        log.close().unwrap();
+        damage(dir.path());
+        let before = contents(dir.path());
+        let mut opening = Log::open(config(dir.path(), DeviceChoice::Auto)).unwrap();
+        let mut seen = 0;
+        while let Some(record) = opening.next() {
+            let record = record.unwrap();
+            assert_eq!(record.payload, payload(record.sequence));
+            seen += 1;
+        }
+        let gaps = opening.gaps();
+        assert_eq!(gaps.len(), 1);
+        assert_eq!((gaps[0].lost, gaps[0].irreplaceable), (79 - seen, Some(79 - seen)));
+        assert!(seen > 0 && (seen < 79 || what == "had been durable"), "{seen}");
+        let notes = opening.notes().join("\n");
+        assert!(notes.contains(what) && notes.contains("offset"), "{notes}");
+        drop(opening);
+        assert_eq!(contents(dir.path()), before, "nothing is changed");
+        // The log goes on behind it.
+        let (records, mut log) = recover(config(dir.path(), DeviceChoice::Auto));
+        assert_eq!(records.len() as u64, seen);
+        assert_eq!(append(&mut log, 80), Lsn(80));
+        log.close().unwrap();
+        assert_eq!(recover(config(dir.path(), DeviceChoice::Auto)).0.len() as u64, seen + 1);
+    }
+}
+
+/// Whole segments go, their files with them; what was still wanted was copied, and a restart finds exactly that.
+#[test]
+fn old_segments_are_released() {
+    let dir = scratch();
+    let (_, mut log) = recover(config(dir.path(), DeviceChoice::Auto));
+    for number in 1..=200 {
+        append(&mut log, number);
+    }
+    let last = log.wait().unwrap();
+    let mut none = |_: u8, _: u64| false;
+    let old: Vec<_> = (0..).map_while(|at| log.old_segment(at, last, &mut none)).collect();
+    assert!(old.len() >= 3);
+    assert_eq!(worth_releasing(&old), old.len());
+    // The record of one key is still wanted.
+    let (_, kept) = log.read(&key(1)).unwrap().unwrap();
+    log.append(1, Some(key(1)), &[&kept]).unwrap();
+    log.wait().unwrap();
+    let before = log.stats();
+    assert!(log.release_below(old[2].next).unwrap());
+    assert!(!log.release_below(old[2].next).unwrap(), "one at a time");
+    while log.releasing() {
+        let fd = log.event_fd();
+        let mut wait = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut wait, None).unwrap();
+        log.poll().unwrap();
+    }
+    let stats = log.stats();
+    assert_eq!((stats.first_segment, stats.released_segments), (4, 3));
+    assert!(stats.disk_bytes < before.disk_bytes && stats.keys < before.keys);
+    assert_eq!(log.read(&key(2)).unwrap(), None, "released");
+    assert_eq!(log.read(&key(1)).unwrap().unwrap().1, kept);
+    let names: Vec<String> = contents(dir.path()).into_iter().map(|(name, _)| name).collect();
+    assert!(!names.iter().any(|name| name == "segment-0000000003.log"), "{names:?}");
+    log.close().unwrap();
+    let (records, mut log) = recover(config(dir.path(), DeviceChoice::Auto));
+    assert_eq!(records[0].sequence, stats.first_record);
+    assert_eq!(records.last().unwrap().payload, kept);
+    assert_eq!(log.stats().first_segment, 4);
+    append(&mut log, 202);
+    log.close().unwrap();
+
+    // Cut short between the two copies of the header, and before the files went.
+    let header = dir.path().join("log.header");
+    let pages = fs::read(&header).unwrap();
+    let (mut torn, stale) = (pages.clone(), dir.path().join("segment-0000000002.log"));
+    torn[..4096].fill(0);
+    fs::write(&header, torn).unwrap();
+    fs::write(&stale, vec![1; 8192]).unwrap();
+    let (records, _) = recover(config(dir.path(), DeviceChoice::Auto));
+    assert_eq!(records[0].sequence, stats.first_record);
+    assert!(!stale.exists());
+    assert_eq!(fs::read(&header).unwrap(), pages);
+
+    // The first segment lost, not released.
+    fs::remove_file(dir.path().join("segment-0000000004.log")).unwrap();
+    let mut opening = Log::open(config(dir.path(), DeviceChoice::Auto)).unwrap();
+    while opening.next().is_some_and(|record| record.is_ok()) {}
+    assert_eq!(opening.gaps()[0].from, stats.first_record);
+    assert!(opening.gaps()[0].loses_irreplaceable());
+}
+
+fn expect_refusal(dir: &Path, file: &str, what: &str) {
     let before = contents(dir);
     let error = match Log::open(config(dir, DeviceChoice::Auto)) {
         Err(error) => error,

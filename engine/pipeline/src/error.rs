@@ -69,6 +69,17 @@ pub enum ReplicaError {
     /// The log could not be opened, read or written.
     #[error("log: {0}")]
     Log(#[from] LogError),
+    /// The log is damaged, and records of votes are missing or may be.
+    #[error(
+        "log in {}: {what}; this replica may have forgotten what it signed, so it must not vote again. Nothing was changed on \
+         disk", dir.display()
+    )]
+    VotesLost {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Where and how.
+        what: String,
+    },
     /// A record of the log has a good checksum but no meaning for this build.
     #[error("log in {}: record {sequence} (kind {kind}) cannot be read: {why}; was it written by another version?", dir.display())]
     Record {
@@ -92,9 +103,6 @@ pub enum ReplicaError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The directory of the snapshots cannot be used.
-    #[error("snapshots: {0}")]
-    Snapshots(#[from] crate::snapshots::SnapshotError),
     /// A thread of the replica panicked.
     #[error("a thread of the replica panicked: {0}")]
     Panicked(String),

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use trireme_core::api::{AppendId, JobId, Stored};
 use trireme_core::check::Checked;
-use trireme_core::message::{SignedBlock, StateCertificate, StateVote};
+use trireme_core::message::StateVote;
 use trireme_core::reply::ReplySet;
+use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, To, View};
 use trireme_crypto::Digest;
 use trireme_log::RecordKey;
@@ -83,6 +84,10 @@ impl ToMembers {
 pub(crate) struct EncodedRecord {
     pub(crate) kind: u8,
     pub(crate) key: Option<RecordKey>,
+    /// Lane and height of a batch, slot of a block ([`crate::log::marks`]).
+    pub(crate) mark: u64,
+    /// Other replicas have it, too.
+    pub(crate) replaceable: bool,
     pub(crate) head: Vec<u8>,
     pub(crate) body: Bytes,
 }
@@ -102,6 +107,12 @@ pub(crate) enum LogJob {
         kind: Stored,
         digests: Vec<Digest>,
     },
+    /// What stands is in that append; older segments may go ([`trireme_core::Effect::Release`]).
+    Release {
+        after: AppendId,
+        slot: Slot,
+        heights: Vec<Height>,
+    },
 }
 
 /// Work of the application.
@@ -109,13 +120,6 @@ pub(crate) enum LogJob {
 pub(crate) enum ExecuteJob {
     Slot(trireme_core::api::Execution),
     Root(Slot),
-}
-
-/// What the execute stage tells the order stage.
-pub(crate) enum ExecuteNews {
-    Slot(ExecutedSlot),
-    /// A fetched state was taken over, or was older than what is here.
-    Installed(Box<StateCertificate>, Box<SignedBlock>),
 }
 
 /// An executed slot, or a root that was asked for.

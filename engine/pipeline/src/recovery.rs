@@ -9,6 +9,7 @@ use trireme_core::{MemberId, Outbox, Replica};
 use trireme_crypto::{Digest, context, hash_parts};
 use trireme_log::{DeviceChoice, FlushMethod, Log, LogConfig, Opening};
 
+use crate::clock::Clock;
 use crate::error::ReplicaError;
 use crate::execute::Machine;
 use crate::gate::Gate;
@@ -61,10 +62,11 @@ fn fingerprint(cluster: &Cluster, member: MemberId) -> Digest {
 pub(crate) fn recover(
     mut opening: Opening,
     dir: PathBuf,
-    gate: &Gate,
+    (gate, clock): (&Gate, &Clock),
     replica: &mut Replica,
     machine: &mut Machine,
 ) -> Result<Option<Log>, ReplicaError> {
+    let log_dir = dir.clone();
     let mut replay = Replay {
         dir,
         replica,
@@ -73,13 +75,25 @@ pub(crate) fn recover(
         records: 0,
         percent: 0,
     };
-    replay.machine.replay();
-    while let Some(record) = opening.next() {
+    let (began, mut reading_us) = (clock.tick(), 0);
+    loop {
+        let before = clock.tick();
+        let next = opening.next();
+        reading_us += clock.tick().since(before);
+        let Some(record) = next else { break };
         replay.record(record?)?;
         replay.tell_progress(&opening);
         if gate.stopping() {
             return Ok(None);
         }
+    }
+    let bytes = opening.found_bytes();
+    // Before anything is written.
+    if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
+        return Err(ReplicaError::VotesLost {
+            dir: log_dir,
+            what: gap.to_string(),
+        });
     }
     let Replay {
         records,
@@ -93,7 +107,20 @@ pub(crate) fn recover(
     }
     if records > 0 {
         let (view, committed, executed) = (replica.view(), replica.committed(), machine.executed());
-        tracing::info!(records, view, committed, executed, "recovered from the log");
+        let elapsed_us = clock.tick().since(began);
+        let per_second = |count: u64| count.saturating_mul(1_000_000) / elapsed_us.max(1);
+        tracing::info!(
+            records,
+            bytes,
+            view,
+            committed,
+            executed,
+            ms = elapsed_us / 1_000,
+            reading_ms = reading_us / 1_000,
+            records_per_second = per_second(records),
+            bytes_per_second = per_second(bytes),
+            "recovered from the log"
+        );
     }
     Ok(Some(log))
 }
@@ -109,6 +136,9 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn record(&mut self, found: trireme_log::Recovered) -> Result<(), ReplicaError> {
+        if self.records == 0 {
+            self.machine.replay();
+        }
         self.records += 1;
         let (sequence, kind) = (found.sequence, found.kind);
         let record = decode_record(kind, found.payload)

@@ -6,9 +6,10 @@ mod logged;
 mod plain;
 
 use serde::{Deserialize, Serialize};
-use trireme_core::Outbound;
 use trireme_core::api::{AppendId, Stored};
 use trireme_core::record::{Record, VoteRecord};
+use trireme_core::types::Height;
+use trireme_core::{Outbound, Slot};
 use trireme_crypto::{Digest, Domain};
 use trireme_log::LogError;
 use trireme_log::simulation::Fault;
@@ -55,6 +56,30 @@ pub(crate) enum DiskFault {
     DieInRecovery,
     /// The disk is brought back to an earlier state.
     RollBack,
+    /// A stored batch is damaged.
+    RotBatch,
+}
+
+/// What a checkpoint makes needless ([`trireme_core::Effect::Release`]).
+#[derive(Clone, Debug)]
+pub(crate) struct Needless {
+    /// Blocks below it.
+    pub(crate) slot: Slot,
+    /// By lane: batches up to there.
+    pub(crate) heights: Vec<Height>,
+}
+
+impl Needless {
+    /// Whether a record with this mark is needed all the same: a block's slot with the highest bit, or lane and height.
+    fn is_live(&self, mark: u64) -> bool {
+        if mark >> 63 == 1 {
+            return mark & !(1 << 63) >= self.slot;
+        }
+        let lane = usize::try_from(mark >> 48).expect("a small number");
+        self.heights
+            .get(lane)
+            .is_none_or(|height| mark & 0xffff_ffff_ffff > *height)
+    }
 }
 
 /// What a start finds.
@@ -95,6 +120,15 @@ impl Disk {
         match self {
             Self::Plain(disk) => Ok(disk.complete(now)),
             Self::Logged(disk) => disk.complete(now),
+        }
+    }
+
+    /// A checkpoint made records needless; what still counts of them stands in the append with this number, the newest.
+    pub(crate) fn release(&mut self, after: AppendId, needless: Needless) {
+        match self {
+            // It has room for everything.
+            Self::Plain(_) => drop(needless),
+            Self::Logged(disk) => disk.want_release(after, needless),
         }
     }
 

@@ -10,7 +10,7 @@ use trireme_core::{MemberId, Outbound, To, wire};
 use trireme_crypto::Digest;
 
 use crate::byzantine::{Act, Habit, Said, kind};
-use crate::disk::Append;
+use crate::disk::{Append, Needless};
 use crate::event::Event;
 use crate::host::Work;
 use crate::network::{Frame, HostId};
@@ -90,7 +90,10 @@ impl World<'_> {
                 );
             }
             Effect::Disconnect { member, reason } => self.accuse(host, member, reason.name()),
-            Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
+            Effect::Release { after, slot, heights } => {
+                self.hosts[host].disk.release(after, Needless { slot, heights });
+            }
+            Effect::Stable { .. } | Effect::Transfer { .. } => {}
             Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
             Effect::Alarm(alarm) => {
                 let scene = self.scene(host);

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod backup;
 mod check_history;
 mod disk;
 mod executed;
@@ -60,10 +59,6 @@ enum Command {
     Status(status::StatusArgs),
     /// Show, change and measure the emulated network of a cluster on this machine
     Wan(wan::WanArgs),
-    /// Copy a replica's newest certified checkpoint, or check such a copy
-    Backup(backup::BackupArgs),
-    /// Put a backup into the empty data directory of a replica
-    Restore(backup::RestoreArgs),
     /// Run the protocol under simulated time, faults and Byzantine members
     Simulate(simulate::SimulateArgs),
 }
@@ -82,8 +77,6 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Status(args) => status::run(&args),
         Command::Wan(args) => wan::run(&args),
-        Command::Backup(args) => backup::backup(args),
-        Command::Restore(args) => backup::restore(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

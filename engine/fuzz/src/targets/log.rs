@@ -1,10 +1,12 @@
 //! The log's bytes, and recovery from them.
 //!
-//! What recovery owes: it never panics; what it gives back was appended, in order and without a gap; and where it stops
-//! early it calls it damage whenever a sound group behind the break says that the missing one was durable
-//! (LOG_FORMAT.md). Both the images and the judgement are made here; what reads them is the log's own code.
+//! What recovery owes: it never panics; what it gives back was appended, in order; whatever is missing before its end was
+//! released or lies in a gap that tells how much of it is irreplaceable; and where it stops early no sound group behind the
+//! break says that the missing one was durable (LOG_FORMAT.md). Both the images and the judgement are made here; what reads them is the log's own code.
 
-use trireme_log::fuzzing::{self, Back, End, Image, Placed};
+use std::collections::BTreeSet;
+
+use trireme_log::fuzzing::{self, Back, End, Found, Image, Placed, is_replaceable};
 
 use super::Samples;
 use crate::Source;
@@ -31,7 +33,7 @@ pub(super) fn header_samples() -> Samples {
 }
 
 /// Writes groups as the input says; returns what was appended.
-fn write(image: &mut Image, source: &mut Source<'_>) -> Vec<Back> {
+fn write(image: &mut Image, source: &mut Source<'_>) -> Vec<Found> {
     let mut appended = Vec::new();
     for number in 0..source.below(12) as u64 {
         // Up to three flushes are in flight: what a header claims lags behind by as many.
@@ -97,40 +99,88 @@ pub(super) fn recovery(bytes: &[u8]) -> bool {
     let mut source = Source::new(bytes);
     let mut image = Image::new(PAGES, FILES);
     let appended = write(&mut image, &mut source);
-    assert_eq!(
-        image.recover(),
-        (appended.clone(), End::Whole),
-        "a sound log comes back whole"
-    );
+    let first = if source.below(3) == 0 {
+        image.release(source.below(FILES)).unwrap_or(1)
+    } else {
+        1
+    };
+    let whole = Back {
+        records: appended[first as usize - 1..].to_vec(),
+        gaps: Vec::new(),
+        end: End::Whole,
+    };
+    assert_eq!(image.recover(), whole, "a sound log comes back whole");
     let before = image.segments.clone();
     damage(&mut image, &mut source);
-    let (back, end) = image.recover();
-    assert!(
-        appended.starts_with(&back),
-        "what comes back was appended, from the first on and in order"
-    );
-    if back.len() < appended.len() && end != End::Damaged {
-        let next = back.len() as u64 + 1;
+    let back = image.recover();
+    judge(&appended, first, &back);
+    let last = end_of(first, &back);
+    if back.end != End::Refused && last < appended.len() as u64 {
         let lost = image
             .groups()
             .iter()
-            .find(|group| group.first_sequence + group.records > next);
+            .find(|group| group.first_sequence + group.records > last + 1);
         let lost = lost.expect("some group has the next record").number;
         let witness = image
             .groups()
             .iter()
-            .find(|g| g.durable >= lost && intact(&image, &before, g));
+            .find(|g| g.durable >= lost && g.first_sequence >= first && intact(&image, &before, g));
         let witness = witness.map(|group| group.number);
         assert_eq!(witness, None, "group {lost} was durable, and recovery ends before it");
     }
     if image.segments == before {
-        assert_eq!((back, end), (appended, End::Whole), "nothing was damaged");
+        assert_eq!(back, whole, "nothing was damaged");
     }
     true
 }
 
+/// The last record that is there or was.
+fn end_of(first: u64, back: &Back) -> u64 {
+    let found = back.records.last().map_or(first - 1, |record| record.0);
+    back.gaps.iter().map(|gap| gap.until - 1).fold(found, u64::max)
+}
+
+/// What comes back was appended, and every gap tells the truth.
+fn judge(appended: &[Found], first: u64, back: &Back) {
+    let mut before = first - 1;
+    for record in &back.records {
+        assert!(record.0 > before, "in order");
+        before = record.0;
+        assert_eq!(record, &appended[before as usize - 1], "as appended");
+    }
+    let found: BTreeSet<u64> = back.records.iter().map(|record| record.0).collect();
+    let end = if back.end == End::Refused {
+        before
+    } else {
+        end_of(first, back)
+    };
+    let missing: Vec<u64> = (first..=end).filter(|at| !found.contains(at)).collect();
+    let mut told = 0;
+    for gap in &back.gaps {
+        let here: Vec<u64> = missing
+            .iter()
+            .copied()
+            .filter(|at| (gap.from..gap.until).contains(at))
+            .collect();
+        told += here.len();
+        if back.end == End::Refused {
+            continue;
+        }
+        assert_eq!(gap.lost, here.len() as u64, "{gap}");
+        let votes = here
+            .iter()
+            .filter(|at| !is_replaceable(appended[**at as usize - 1].1))
+            .count() as u64;
+        assert!(
+            gap.irreplaceable.is_none_or(|count| count == votes),
+            "{votes}, but {gap}"
+        );
+    }
+    assert_eq!(told, missing.len(), "what is missing lies in a gap");
+}
+
 pub(super) fn recovery_samples() -> Samples {
-    let groups = [4, 1, 0, 9, 5, 1, 1, 100, 20, 30, 3, 0, 2, 2, 8, 1, 1, 4, 4];
+    let groups = [4, 1, 0, 9, 5, 1, 1, 100, 20, 30, 3, 0, 2, 2, 8, 1, 1, 4, 4, 1];
     let with = |tail: &[u8]| [&groups[..], tail].concat();
     vec![
         ("sound".into(), with(&[0])),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::medium::Source;
 
 /// Bytes of a group's header.
-pub(crate) const HEADER_BYTES: usize = 96;
+pub(crate) const HEADER_BYTES: usize = 112;
 
 /// A group as it was written.
 pub(crate) struct Written {
@@ -83,19 +83,31 @@ impl Ledger {
         self.groups.iter().filter(claims).map(|(_, group)| group)
     }
 
-    /// A log was opened that holds `recovered` records, and all of them are durable.
-    pub(crate) fn opened(&mut self, recovered: u64) {
+    /// A log was opened whose records end with `recovered`, and all of them are durable. It begins behind group `before`.
+    pub(crate) fn opened(&mut self, recovered: u64, before: u64) {
         self.groups.retain(|_, group| group.last_sequence() <= recovered);
-        self.prefix = 0;
+        self.prefix = before;
         for (number, group) in &mut self.groups {
             group.landed = true;
             self.prefix = *number;
         }
     }
 
+    /// Groups below this number have been released.
+    pub(crate) fn forget_before(&mut self, number: u64) {
+        self.groups = self.groups.split_off(&number);
+    }
+
     /// Groups that have been reported durable, in order.
     pub(crate) fn acknowledged(&self) -> Vec<u64> {
         self.groups.range(..=self.prefix).map(|(number, _)| *number).collect()
+    }
+
+    /// The group that holds a record.
+    #[cfg(test)]
+    pub(crate) fn holding(&self, sequence: u64) -> Option<&Written> {
+        let holds = |group: &&Written| (group.first_sequence..=group.last_sequence()).contains(&sequence);
+        self.groups.values().find(holds)
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Written> {

@@ -7,7 +7,8 @@ use super::{SimulatedDisk, state};
 use crate::buffer::AlignedBuffer;
 use crate::error::LogError;
 use crate::event::Event;
-use crate::medium::{Done, Flush, Medium, PrepareFault, ReadSegments, Segment};
+use crate::format::Start;
+use crate::medium::{Done, Flush, Medium, PrepareFault, ReadSegments, Removed, Segment};
 
 /// What the log is given. Its event is never signalled: the disk's owner knows when something ends.
 pub(super) struct SimulatedMedium {
@@ -51,6 +52,21 @@ impl Medium for SimulatedMedium {
 
     fn prepared(&mut self) -> Option<Result<Segment, PrepareFault>> {
         self.disk.state().prepared()
+    }
+
+    fn release(&mut self, start: Start) -> Result<(), LogError> {
+        self.disk.state().release(start);
+        Ok(())
+    }
+
+    fn released(&mut self) -> Option<Result<Removed, LogError>> {
+        self.disk.state().released()
+    }
+
+    fn segment_bytes(&self, segment: u64) -> u64 {
+        let state = self.disk.state();
+        let file = state.surface.segments().find(|file| file.number == segment);
+        file.map_or(0, |file| file.bytes)
     }
 
     fn start(&mut self, flush: Flush) -> Result<(), LogError> {

@@ -7,17 +7,22 @@
 //! [`SimulatedDisk::judge_opening`] can say whether the log kept its promises: nothing acknowledged is lost on a sound
 //! disk, and what was acknowledged is never cut off as a torn tail while a sound group witnesses it.
 //!
-//! Modules: `surface` (what is durable), `state` (cache, flushes, faults), `medium` (what the log sees), `ledger` (what
-//! the log is judged by).
+//! Modules: `surface` (what is durable), `state` (what is under way), `writes`, `reads`, `segments` (what the log may do),
+//! `harm` (faults), `judge` and `ledger` (crashes, and what the log is judged by), `medium` (what the log sees).
 
 mod dice;
 mod fault;
+mod harm;
+mod judge;
 mod ledger;
 mod medium;
+mod reads;
+mod segments;
 mod state;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,7 +37,10 @@ pub use fault::{Crash, Fault};
 use crate::bugs::Bugs;
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::format::record_bytes;
 use crate::opening::Found;
+use crate::salvage::Gap;
+use crate::{Log, RecordKey};
 use state::State;
 
 /// How fast the disk is; all in simulated microseconds.
@@ -95,6 +103,26 @@ impl SimulatedDisk {
         self.state().inject(fault);
     }
 
+    /// Flips a bit in the payload of a record that can be read back, and in nothing else. False if it is not on the disk.
+    pub fn rot(&self, log: &Log, key: &RecordKey) -> bool {
+        let header = record_bytes(true, 0) as u64;
+        let location = log.index.get(key).filter(|location| u64::from(location.bytes) > header);
+        let Some(location) = location else {
+            return false;
+        };
+        let mut state = self.state();
+        let (at, bit) = (
+            state.dice.below(u64::from(location.bytes) - header),
+            state.dice.roll() as u8,
+        );
+        let address = location.address;
+        let hurt = state.surface.flip(address.segment, address.offset + header + at, bit);
+        if hurt {
+            state.strike(Fault::Rot);
+        }
+        hurt
+    }
+
     /// Faults that wait for an operation are called off, and a full disk has room again. Damage stays.
     pub fn mend(&self) {
         self.state().mend();
@@ -115,11 +143,12 @@ impl SimulatedDisk {
         self.state().struck.clone()
     }
 
-    /// Judges a successful recovery of `recovered` records, before anything else is done with the log. Returns how
-    /// many acknowledged groups are gone although the log could not know it: those without a witness
-    /// (LOG_FORMAT.md, "What the rule cannot see").
-    pub fn judge_opening(&self, recovered: u64) -> Result<u64, String> {
-        self.state().judge_opening(recovered)
+    /// Judges a successful recovery whose last record is `recovered`, before anything else is done with the log. Returns
+    /// how many acknowledged groups are gone from its end although the log could not know it: those without a witness
+    /// (LOG_FORMAT.md, "What the rule cannot see"). That what is missing before that lies in `gaps` is for the owner to
+    /// judge, who knows the records.
+    pub fn judge_opening(&self, recovered: u64, gaps: &[Gap]) -> Result<u64, String> {
+        self.state().judge_opening(recovered, gaps)
     }
 
     /// Judges an opening that failed: a sound disk gives no reason to.
@@ -153,6 +182,23 @@ impl SimulatedDisk {
         let mut file = state.whole(segment);
         change(&mut file);
         state.surface.write(segment, 0, &file);
+    }
+
+    /// Sequence of the first record that the log may still have.
+    pub(crate) fn first_record(&self) -> u64 {
+        self.state().start.sequence
+    }
+
+    /// In which segment a record stands.
+    pub(crate) fn segment_of(&self, sequence: u64) -> u64 {
+        let state = self.state();
+        let group = state.ledger.holding(sequence);
+        group.expect("the record was written").segment
+    }
+
+    /// A segment file disappears.
+    pub(crate) fn remove(&self, segment: u64) {
+        self.state().surface.remove(segment);
     }
 
     pub(crate) fn has(&self, segment: u64) -> bool {

@@ -42,6 +42,11 @@ impl Surface {
         self.write(segment.number, 0, header);
     }
 
+    /// The file is removed, if it is there.
+    pub(crate) fn remove(&mut self, segment: u64) {
+        self.files.remove(&segment);
+    }
+
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
         let segment = |(number, file): (&u64, &File)| Segment {
             number: *number,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Crash, Dice, Fault, Pace, SimulatedDisk};
-use crate::crash_tests::{Record, config, draw_record, read_all};
+use crate::crash_tests::config;
+use crate::model_tests::{Model, draw_record};
 use crate::{Durability, Log, LogError, Lsn};
 
 const PACE: Pace = Pace {
@@ -30,8 +31,7 @@ struct Run {
     dice: Dice,
     disk: SimulatedDisk,
     now_us: u64,
-    model: Vec<Record>,
-    acknowledged: usize,
+    model: Model,
     faults: &'static [Fault],
     seen: BTreeMap<&'static str, u64>,
 }
@@ -45,8 +45,7 @@ impl Run {
             dice,
             disk,
             now_us: 0,
-            model: Vec::new(),
-            acknowledged: 0,
+            model: Model::default(),
             faults,
             seen: BTreeMap::new(),
         }
@@ -59,26 +58,26 @@ impl Run {
     /// Opens the log and judges what it gives.
     fn open(&mut self) -> Result<Log, LogError> {
         let mut opening = Log::open_simulated(config(Durability::Sync, 3), &self.disk)?;
-        let records = read_all(&mut opening)?;
-        let (count, torn) = (records.len(), !opening.notes().is_empty());
-        assert!(count <= self.model.len(), "nothing is invented");
-        assert!(records == self.model[..count], "records come back as appended");
+        let cut = self.model.read(&mut opening, &self.disk)?;
+        let (torn, gaps) = (opening.torn(), opening.gaps().to_vec());
         let log = opening.finish()?;
         let unseen = self
             .disk
-            .judge_opening(count as u64)
+            .judge_opening(self.model.last(), &gaps)
             .expect("the log keeps its promises");
-        assert_eq!(
-            unseen > 0,
-            count < self.acknowledged,
-            "{count} of {}",
-            self.acknowledged
-        );
+        assert_eq!(unseen > 0, cut, "up to {}", self.model.last());
         if torn {
             self.see("torn tail");
         }
-        self.model.truncate(count);
-        self.acknowledged = count;
+        for gap in gaps {
+            self.see(match gap.irreplaceable {
+                Some(0) if gap.lost == 0 => "damage that loses nothing",
+                Some(0) => "only replaceable records lost",
+                Some(_) => "irreplaceable records lost",
+                None => "unknown records lost",
+            });
+        }
+        self.model.acknowledge(Lsn(self.model.last()));
         Ok(log)
     }
 
@@ -91,7 +90,7 @@ impl Run {
                 6..=8 => {
                     self.now_us += self.dice.below(2_000);
                     self.disk.advance(self.now_us);
-                    self.acknowledged = self.acknowledged.max(log.poll()?.0 as usize);
+                    self.model.acknowledge(log.poll()?);
                 }
                 _ => self.read(log),
             }
@@ -99,19 +98,18 @@ impl Run {
                 let fault = self.dice.pick(self.faults).expect("there are faults");
                 self.disk.inject(fault);
             }
+            if self.dice.chance(3) && self.model.release(log, &mut self.dice)? {
+                self.see("segments released");
+            }
         }
         Ok(())
     }
 
     fn append(&mut self, log: &mut Log) -> Result<(), LogError> {
         let record = draw_record(&mut self.dice);
-        match log.append(record.kind, record.key, &[&record.payload]) {
-            Ok(lsn) => {
-                self.model.push(record);
-                assert_eq!(lsn, Lsn(self.model.len() as u64));
-            }
+        match self.model.append(log, record) {
+            Ok(_) | Err(LogError::Busy) => {}
             Err(LogError::Full { .. }) => self.see("full"),
-            Err(LogError::Busy) => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -119,8 +117,7 @@ impl Run {
 
     /// A record that is read back is the right one, or an error.
     fn read(&mut self, log: &mut Log) {
-        let keyed: Vec<usize> = (0..self.model.len()).filter(|i| self.model[*i].key.is_some()).collect();
-        let Some(record) = self.dice.pick(&keyed).map(|index| &self.model[index]) else {
+        let Some(record) = self.model.pick_keyed(&mut self.dice) else {
             return;
         };
         match log.read(record.key.as_ref().expect("a keyed one")) {
@@ -190,6 +187,7 @@ fn ordinary_faults_lose_nothing() {
         "read error",
         "torn tail",
         "unreadable refused",
+        "segments released",
     ];
     many(0..400, &HARMLESS, &expected);
 }
@@ -204,10 +202,13 @@ fn damage_is_never_taken_for_a_torn_tail() {
         "disk: latent sector error",
         "disk: misdirected read",
         "disk: misdirected write",
-        "damage refused",
+        "damage that loses nothing",
+        "only replaceable records lost",
+        "irreplaceable records lost",
         "damaged record noticed",
         "torn tail",
         "unreadable refused",
+        "segments released",
     ];
     many(0..400, &HARMFUL, &expected);
 }

@@ -1,21 +1,23 @@
 //! The log stage: appends in groups, and lets frames go when the records that they ride on are durable (R-DURABLE).
 
+mod marks;
+mod release;
+mod seldom;
 mod serve;
 
+pub(crate) use marks::encode;
 pub(crate) use serve::MAX_SERVED_BYTES;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use trireme_core::To;
 use trireme_core::api::AppendId;
 use trireme_core::message::Envelope;
-use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::Epoch;
 use trireme_core::wire::{encode_envelope, is_bulk};
-use trireme_log::{Durability, Log, LogConfig, LogError, Lsn, RecordKey};
+use trireme_log::{Durability, Entry, Log, LogConfig, LogError, Lsn};
 use trireme_transport::Class;
 
 use crate::clock::{Clock, Timer};
@@ -27,6 +29,8 @@ use crate::log_event::LogEvent;
 use crate::recovery::Recovered;
 use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
+use release::Releases;
+use seldom::Seldom;
 
 /// Records that nobody waits for are written after this time at the latest.
 const PATIENCE_US: u64 = 50_000;
@@ -75,6 +79,10 @@ pub(crate) struct LogStage {
     stalled: bool,
     stalls: u64,
     served_records: u64,
+    /// Bad records met in look-ups.
+    bad_records: u64,
+    complaints: Seldom,
+    releases: Releases,
 }
 
 /// How the stage treats its log: below what room new requests are refused, and when it writes.
@@ -106,6 +114,8 @@ impl LogLimits {
 
 struct Append {
     id: AppendId,
+    /// Position of its first record.
+    first: Lsn,
     records: std::vec::IntoIter<EncodedRecord>,
     record: Option<EncodedRecord>,
     release: Vec<ToMembers>,
@@ -128,6 +138,7 @@ impl LogStage {
         limits: LogLimits,
         clock: Clock,
     ) -> Self {
+        let releases = Releases::new(&log);
         Self {
             log,
             event,
@@ -148,6 +159,9 @@ impl LogStage {
             stalled: false,
             stalls: 0,
             served_records: 0,
+            bad_records: 0,
+            complaints: Seldom::default(),
+            releases,
         }
     }
 
@@ -194,11 +208,17 @@ impl LogStage {
                         let records = records.into_iter();
                         self.current = Some(Append {
                             id,
+                            first: Lsn(self.newest.0 + 1),
                             records,
                             record: None,
                             release,
                             urgent,
                         });
+                    }
+                    Some(LogJob::Release { after, slot, heights }) => {
+                        self.releases.want(after, slot, heights);
+                        progress = true;
+                        continue;
                     }
                     Some(LogJob::Serve {
                         to,
@@ -230,10 +250,14 @@ impl LogStage {
     fn append_current(&mut self) -> Result<bool, ReplicaError> {
         let append = self.current.as_mut().expect("the caller has one");
         while let Some(record) = append.record.take().or_else(|| append.records.next()) {
-            match self
-                .log
-                .append_vital(record.kind, record.key, &[&record.head, &record.body])
-            {
+            match self.log.append_entry(&Entry {
+                kind: record.kind,
+                key: record.key,
+                mark: record.mark,
+                replaceable: record.replaceable,
+                vital: true,
+                parts: &[&record.head, &record.body],
+            }) {
                 Ok(lsn) => {
                     self.newest = lsn;
                     self.gathered = true;
@@ -256,6 +280,7 @@ impl LogStage {
         }
         let append = self.current.take().expect("still there");
         self.urgent |= append.urgent;
+        self.releases.note_append(append.id, append.first, self.newest);
         self.waiting.push_back(Waiting {
             lsn: self.newest,
             id: append.id,
@@ -347,6 +372,7 @@ impl Work for LogStage {
         if self.served.is_empty() {
             progress |= self.take(turn.budget)?;
         }
+        progress |= self.release()?;
         progress |= self.submit(turn)?;
         if progress {
             self.watch_room();
@@ -358,6 +384,17 @@ impl Work for LogStage {
         let stats = self.log.stats();
         entries(json!({
             "log": {
+                "disk_bytes": stats.disk_bytes,
+                "segments": stats.segments,
+                "first_segment": stats.first_segment,
+                "oldest_slot": self.releases.oldest_slot,
+                "released_segments": stats.released_segments,
+                "released_bytes": stats.released_bytes,
+                "copied_records": self.releases.copied_records,
+                "growth_stopped": stats.growth_stopped.map(|reason| reason.to_string()),
+                "bad_records": self.bad_records,
+                "gaps": self.log.gaps().len(),
+                "lost_records": self.log.gaps().iter().map(|gap| gap.lost).sum::<u64>(),
                 "device": stats.device,
                 "registered_buffers": stats.registered_buffers,
                 "direct": stats.direct,
@@ -392,23 +429,6 @@ impl Work for LogStage {
             Ok(())
         })
     }
-}
-
-/// Records are read back by the digests of batches and blocks.
-pub(crate) fn record_key(record: &Record, domain: &trireme_crypto::Domain) -> Option<RecordKey> {
-    let digest = match record {
-        Record::Batch(batch) => batch.head.header.digest(domain),
-        Record::Vote(VoteRecord::Accept(signed) | VoteRecord::Block(signed)) => signed.block.digest(domain),
-        Record::Vote(_) => return None,
-    };
-    Some(RecordKey(digest.0))
-}
-
-/// A record as the log takes it.
-pub(crate) fn encode(record: &Record, domain: &trireme_crypto::Domain) -> EncodedRecord {
-    let key = record_key(record, domain);
-    let (kind, head, body): (u8, Vec<u8>, Bytes) = trireme_core::wire::encode_record(record);
-    EncodedRecord { kind, key, head, body }
 }
 
 #[cfg(test)]

@@ -63,10 +63,18 @@ impl LogStage {
             // It concerns this record alone. Who asked can ask another member; nobody can end this process by asking for
             // a record on a bad sector.
             Err(error @ (LogError::Damaged { .. } | LogError::Io { .. })) => {
-                tracing::error!(%error, "a record cannot be read back: examine the disk");
+                self.complain(&error);
                 Ok(None)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A bad record is a fault of this machine that other members can make us meet as often as they like.
+    pub(super) fn complain(&mut self, error: &LogError) {
+        self.bad_records += 1;
+        if let Some(more) = self.complaints.due(self.clock.tick()) {
+            tracing::error!(%error, more, "a record cannot be read back: examine the disk");
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use trireme_core::Now;
 use trireme_core::api::Stored;
 use trireme_core::message::{Batch, BatchHeader, Message, SignedHeader};
+use trireme_core::record::Record;
 use trireme_core::wire::decode_envelope;
 use trireme_crypto::{Digest, Domain, Signature};
 
@@ -223,5 +224,63 @@ fn a_full_log_closes_the_gate_before_it_stalls() {
         }
         assert!(bench.gate.log_full());
         assert!(id > 10, "a full log is not empty");
+    });
+}
+
+#[test]
+fn a_checkpoint_releases_old_segments() {
+    in_runtime(|dir| {
+        let mut bench = Bench::new(dir, |config| config.max_log_bytes = 8 << 20);
+        // A lane that stands still: its batch in the first segment is not committed.
+        let mut slow = batch(7, 1_000);
+        slow.head.header.lane = 2;
+        bench.append(1, &slow, true);
+        let last = 40;
+        for id in 2..=last {
+            bench.append(id, &batch(id, 100_000), true);
+            while bench.durable.pop() != Some(id) {
+                bench.poll();
+                bench.messages();
+            }
+        }
+        let before = bench.stage.log.stats();
+        assert!(before.segments >= 4 && before.first_segment == 1);
+        let heights = vec![0, 30, 6];
+        bench.jobs.push(
+            0,
+            LogJob::Release {
+                after: last,
+                slot: 5,
+                heights,
+            },
+        );
+        while bench.stage.log.stats().released_segments == 0 {
+            bench.poll();
+        }
+        let stats = bench.stage.log.stats();
+        assert!(
+            stats.first_segment >= 3 && stats.disk_bytes < before.disk_bytes,
+            "{stats:?}"
+        );
+        assert!(stats.keys < before.keys);
+        let digest = |batch: &Batch| batch.head.header.digest(&DOMAIN);
+        let mut ask = |wanted: &Batch| {
+            bench.jobs.push(
+                0,
+                LogJob::Serve {
+                    to: 2,
+                    view: 5,
+                    kind: Stored::Batches,
+                    digests: vec![digest(wanted)],
+                },
+            );
+            while bench.poll() {}
+            bench.messages()
+        };
+        assert_eq!(ask(&slow), [Message::Batch(slow.clone())], "copied");
+        let kept = batch(31, 100_000);
+        assert_eq!(ask(&kept), [Message::Batch(kept.clone())], "above the height");
+        let gone = batch(2, 100_000);
+        assert_eq!(ask(&gone), [Message::NotHeld { digest: digest(&gone) }]);
     });
 }

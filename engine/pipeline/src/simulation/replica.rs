@@ -25,8 +25,8 @@ use crate::topology::{CorePlan, LinkSpec, Plan, Room, Stage};
 use crate::wiring::wire;
 
 /// A run loop for each stage: every link crosses from one to another, so that each wake-up counts.
-static SEVEN: Plan = Plan {
-    name: "7",
+static SIX: Plan = Plan {
+    name: "6",
     threads: &[
         &[Stage::Ingress],
         &[Stage::Verify],
@@ -34,7 +34,6 @@ static SEVEN: Plan = Plan {
         &[Stage::Order],
         &[Stage::Log],
         &[Stage::Execute],
-        &[Stage::Snapshots],
     ],
 };
 
@@ -114,7 +113,7 @@ impl SimulatedReplica {
         let core_plan = CorePlan::parse(&config.core_plan)?;
         let plan = match parts.threading {
             Threading::Configured => core_plan.plan,
-            Threading::EachStage => &SEVEN,
+            Threading::EachStage => &SIX,
         };
         let members = Arc::new(MemberKeys::new(&cluster, config.member, &keys)?);
         let count = plan.threads.len();
@@ -133,7 +132,7 @@ impl SimulatedReplica {
         let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
         let mut machine = Machine::new(executor(&cluster), parts.observer);
         let dir = config.data_dir.clone();
-        let log = recover(parts.opening, dir, &shared.gate, &mut replica, &mut machine)?;
+        let log = recover(parts.opening, dir, (&shared.gate, &shared.clock), &mut replica, &mut machine)?;
         let mut opened = Opened {
             listener: Some(parts.clients),
             endpoint: Some(parts.peers),
@@ -143,7 +142,6 @@ impl SimulatedReplica {
             }),
             replica: Some(replica),
             machine: Some(machine),
-            keeper: None,
         };
         let blueprint = Blueprint {
             cluster,
@@ -155,7 +153,7 @@ impl SimulatedReplica {
         let mut stages: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for ends in ends {
             let thread = plan.thread_of(ends.stage());
-            stages[thread].push(stage(&blueprint, thread, ends, &mut opened)?);
+            stages[thread].push(stage(&blueprint, thread, ends, &mut opened));
         }
         let loops = (0..).zip(stages);
         Ok(Self {

@@ -3,7 +3,8 @@
 //! Every disk may tear a tail, lose what was not acknowledged, fail a flush, a write or a read once, fill up, and lose
 //! power during a recovery: the protocol promises to stand that. What destroys acknowledged records (rot, latent errors,
 //! misdirection, lying flushes, restored snapshots) strikes only members that are counted as faulty, together with the
-//! Byzantine ones at most f. The profile `beyond` ignores the atlas: see [`STILL_PROMISED`].
+//! Byzantine ones at most f. Stored batches that rot are repaired; their members stay correct and take a place among the
+//! f, because until the repair a certificate may hang on the copy that is gone. The profile `beyond` ignores the atlas: see [`STILL_PROMISED`].
 
 use serde::{Deserialize, Serialize};
 use trireme_core::MemberId;
@@ -18,6 +19,8 @@ use crate::prng::Prng;
 const LOGGED_PERCENT: u64 = 25;
 /// Keeps the draws of this file apart from those of the rest of the plan.
 const FORK: u64 = 0xD15C_0040;
+/// And those of damaged batches from the rest of this file.
+const BATCHES: u64 = 0xD15C_0041;
 
 /// What holds in a cluster of which more than f members lost acknowledged records.
 ///
@@ -108,6 +111,29 @@ pub(crate) fn draw(seed: u64, plan: &mut Plan, options: &Options) {
     for member in victims(&mut prng, plan, options) {
         for _ in 0..prng.range(1, 4) {
             harmful(&mut prng, plan, member);
+        }
+    }
+    damage_batches(&mut Prng::new(seed ^ BATCHES), plan);
+}
+
+/// Stored batches of correct members rot: they are repaired. Until they are, such a member may be the one on whose copy a
+/// certificate counts, so it takes a place among the f.
+fn damage_batches(prng: &mut Prng, plan: &mut Plan) {
+    let used = usize::from(plan.byzantine()) + plan.lost.len();
+    let room = usize::from(plan.params.f).saturating_sub(used);
+    let is_lost = |member: usize| plan.lost.iter().any(|(lost, _)| usize::from(*lost) == member);
+    let sound = |member: &usize| !matches!(plan.roles[*member], Role::Byzantine { .. }) && !is_lost(*member);
+    let mut sound: Vec<usize> = (0..plan.roles.len()).filter(sound).collect();
+    for _ in 0..room {
+        if sound.is_empty() || !prng.percent(50) {
+            continue;
+        }
+        let member = sound.swap_remove(prng.index(sound.len()));
+        for _ in 0..prng.range(1, 4) {
+            let at = prng.below(plan.chaos_us);
+            add(plan, at, member, DiskFault::RotBatch);
+            let later = at + prng.skewed(300_000);
+            crash(prng, plan, later, member);
         }
     }
 }
