@@ -22,7 +22,12 @@ fn beyond_what_is_promised_logs_keep_their_word() {
     for report in &reports {
         assert!(report.violations.is_empty(), "{report}");
     }
-    for name in ["vote records lost", "started without damaged batches", "disk: rolled back", "disk: misdirected write"] {
+    for name in [
+        "vote records lost",
+        "started without damaged batches",
+        "disk: rolled back",
+        "disk: misdirected write",
+    ] {
         assert!(total(&reports, name) > 0, "never: {name}");
     }
 }

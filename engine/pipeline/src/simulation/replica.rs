@@ -132,7 +132,13 @@ impl SimulatedReplica {
         let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
         let mut machine = Machine::new(executor(&cluster), parts.observer);
         let dir = config.data_dir.clone();
-        let log = recover(parts.opening, dir, (&shared.gate, &shared.clock), &mut replica, &mut machine)?;
+        let log = recover(
+            parts.opening,
+            dir,
+            (&shared.gate, &shared.clock),
+            &mut replica,
+            &mut machine,
+        )?;
         let mut opened = Opened {
             listener: Some(parts.clients),
             endpoint: Some(parts.peers),
