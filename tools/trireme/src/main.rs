@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod check_history;
 mod disk;
 mod executed;
@@ -43,6 +44,8 @@ enum Command {
     Replica(replica::ReplicaArgs),
     /// Run a whole cluster and a load on this machine, and check what it did
     Local(local::LocalArgs),
+    /// Kill, stop, cut off and slow the replicas of a loaded cluster on this machine, and check that nothing is lost
+    Chaos(chaos::ChaosArgs),
     /// Write a key
     Put(kv::PutArgs),
     /// Read a key
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Local(args) => return local::run(args),
         Command::Simulate(args) => return simulate::run(&args),
+        Command::Chaos(args) => return chaos::run(&args),
         Command::CheckHistory(args) => return check_history::run(&args),
         Command::Init(args) => init::run(args),
         Command::Replica(args) => replica::run(&args),

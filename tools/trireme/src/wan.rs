@@ -10,6 +10,9 @@ use crate::say::say;
 /// Name of the network's file, in the directory of a cluster.
 pub(crate) const FILE: &str = "wan.toml";
 
+/// Name of a network without any delay: there to be changed.
+pub(crate) const LAN: &str = "lan";
+
 /// Arguments of `trireme wan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WanArgs {
@@ -131,8 +134,11 @@ pub(crate) fn run(args: &WanArgs) -> Result<()> {
     }
 }
 
-/// A shipped matrix, or one from a file.
+/// A shipped matrix, that without delays, or one from a file.
 pub(crate) fn matrix(name: &str) -> Result<Matrix> {
+    if name == LAN {
+        return Ok(Matrix::new(vec![LAN.to_owned()], vec![vec![0.0]])?);
+    }
     if let Some(matrix) = Matrix::shipped(name) {
         return Ok(matrix);
     }

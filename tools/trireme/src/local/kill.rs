@@ -80,12 +80,7 @@ pub(super) async fn kill_leader(kill: Kill) -> Result<Killed> {
 
     let count = u16::try_from(statuses.len()).context("more replicas than indices")?;
     let survivors = (0..count).filter(|other| *other != member).collect();
-    let mut gap = Gap {
-        since: killed_at,
-        longest: Duration::ZERO,
-        committed,
-        survivors,
-    };
+    let mut gap = Gap::new(committed, survivors);
     gap.watch(&mut others, killed_at + DOWN, &loaded).await;
     sleep_until(killed_at + DOWN).await;
     replicas.borrow_mut().start(usize::from(member))?;
@@ -105,7 +100,7 @@ pub(super) async fn kill_leader(kill: Kill) -> Result<Killed> {
 }
 
 /// Waits until a replica has executed a slot.
-async fn caught_up(probe: &mut Probe, member: u16, target: u64, since: Instant) -> Option<Duration> {
+pub(crate) async fn caught_up(probe: &mut Probe, member: u16, target: u64, since: Instant) -> Option<Duration> {
     while since.elapsed() < CATCH_UP {
         // It does not answer while it recovers from its log.
         let executed = probe
@@ -121,16 +116,27 @@ async fn caught_up(probe: &mut Probe, member: u16, target: u64, since: Instant) 
     None
 }
 
-/// The longest time without a commit.
-struct Gap {
+/// The longest time without a commit at the replicas that nothing was done to.
+pub(crate) struct Gap {
     since: Instant,
-    longest: Duration,
-    committed: u64,
+    pub(crate) longest: Duration,
+    pub(crate) committed: u64,
     survivors: Vec<u16>,
 }
 
 impl Gap {
-    async fn watch(&mut self, probe: &mut Probe, until: Instant, loaded: &Cell<bool>) {
+    /// From now on, when so many slots are committed.
+    pub(crate) fn new(committed: u64, survivors: Vec<u16>) -> Gap {
+        Gap {
+            since: Instant::now(),
+            longest: Duration::ZERO,
+            committed,
+            survivors,
+        }
+    }
+
+    /// Looks until then, as long as there is a load.
+    pub(crate) async fn watch(&mut self, probe: &mut Probe, until: Instant, loaded: &Cell<bool>) {
         while Instant::now() < until && loaded.get() {
             for member in &self.survivors {
                 // One that does not answer says nothing; the others do.

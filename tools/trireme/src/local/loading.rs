@@ -7,33 +7,32 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
 use trireme_client::Route;
-use trireme_load::{HistoryFile, LoadError, LoadOptions, Mix, Recording, Stop, Summary, run_blocking};
+use trireme_load::{HistoryFile, LoadError, LoadOptions, Mix, Progress, Recording, Stop, Summary, run_blocking};
 
 use crate::init::Made;
-use crate::load::progress_line;
 use crate::local::options::LocalArgs;
 use crate::local::report::{Latency, Report, rounded};
 use crate::names::Rate;
 
 /// A load that runs. Dropping it does not end it: the end of the process does.
-pub(super) struct Loading {
-    /// A line a second.
-    pub(super) lines: mpsc::UnboundedReceiver<String>,
-    pub(super) done: oneshot::Receiver<Result<Loaded, LoadError>>,
+pub(crate) struct Loading {
+    /// Each second as it ends.
+    pub(crate) seconds: mpsc::UnboundedReceiver<Progress>,
+    pub(crate) done: oneshot::Receiver<Result<Loaded, LoadError>>,
 }
 
 /// What the clients saw.
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     summary: Summary,
 }
 
 /// Load before the measured time: connections settle and batches fill.
-pub(super) fn warm_up(args: &LocalArgs) -> Duration {
+pub(crate) fn warm_up(args: &LocalArgs) -> Duration {
     (args.duration / 5).min(Duration::from_secs(1))
 }
 
 /// What is about to run, for people.
-pub(super) fn describe(args: &LocalArgs) -> String {
+pub(crate) fn describe(args: &LocalArgs) -> String {
     let how = match args.rate {
         Rate::Max => format!("closed loop, {} requests in flight", args.in_flight()),
         Rate::PerSecond(rate) => format!("open loop, {rate} requests/s, Poisson arrivals"),
@@ -50,7 +49,7 @@ pub(super) fn describe(args: &LocalArgs) -> String {
 }
 
 /// Starts the load. What is acknowledged is written to a file.
-pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_file: &Path) -> Result<Loading> {
+pub(crate) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_file: &Path) -> Result<Loading> {
     let options = LoadOptions {
         duration: args.duration,
         warm_up: warm_up(args),
@@ -75,12 +74,12 @@ pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_
         ..LoadOptions::default()
     };
     let (cluster, keys) = (made.cluster.clone(), made.client_keys.clone());
-    let (line, lines) = mpsc::unbounded_channel();
+    let (second, seconds) = mpsc::unbounded_channel();
     let (finished, done) = oneshot::channel();
     let work = move || {
         let loaded = run_blocking(&cluster, &keys, &options, &Stop::default(), |progress| {
             // Nobody listens any more when the run has failed; the process is about to end.
-            let _ = line.send(progress_line(progress));
+            let _ = second.send(*progress);
         });
         let _ = finished.send(loaded.map(|report| Loaded {
             summary: report.summary,
@@ -90,17 +89,17 @@ pub(super) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_
         .name("load".to_owned())
         .spawn(work)
         .context("cannot start a thread for the load")?;
-    Ok(Loading { lines, done })
+    Ok(Loading { seconds, done })
 }
 
 impl Loaded {
     /// Acknowledged requests, those of the warm-up included.
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.summary.acknowledged
     }
 
     /// Puts what the clients saw into the report.
-    pub(super) fn fill(&self, report: &mut Report) {
+    pub(crate) fn fill(&self, report: &mut Report) {
         let summary = &self.summary;
         let latency = &summary.latency_us;
         let some = |value: f64| Some(rounded(value));

@@ -2,18 +2,18 @@
 
 mod compare;
 mod figures;
-mod kill;
-mod loading;
+pub(crate) mod kill;
+pub(crate) mod loading;
 mod network;
-mod options;
-mod place;
+pub(crate) mod options;
+pub(crate) mod place;
 mod ports;
-mod replicas;
-mod report;
-mod session;
+pub(crate) mod replicas;
+pub(crate) mod report;
+pub(crate) mod session;
 pub(crate) mod signals;
-mod summary;
-mod watch;
+pub(crate) mod summary;
+pub(crate) mod watch;
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -46,22 +46,18 @@ pub(crate) fn run(args: LocalArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     let place = Place::default();
-    let outcome = crate::block_on(drive(&args, &mut report, &place));
+    let control = Control::default();
+    let outcome = crate::block_on(drive(&control, session::run(&args, &mut report, &place, &control)));
     finish(&args, report, &place, outcome)
 }
 
-/// Runs the session until its end or that of the patience of whoever sends signals. When this returns, no replica
+/// Runs a session until its end or that of the patience of whoever sends signals. When this returns, no replica
 /// runs any more: the session, which owns them, is gone.
-async fn drive(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<()> {
+pub(crate) async fn drive(control: &Control, session: impl Future<Output = Result<()>>) -> Result<()> {
     let started_by = parent::id();
     let mut signals = Signals::catch()?;
     // SIGTERM is caught above, so this process cleans up when its parent ends.
     parent::end_with_parent(Signal::TERM, started_by)?;
-    let control = Control {
-        stop: Notify::new(),
-        serving: Cell::new(false),
-    };
-    let session = session::run(args, report, place, &control);
     tokio::pin!(session);
     let mut stopping = false;
     loop {
@@ -81,7 +77,8 @@ async fn drive(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<(
 }
 
 /// How a session that serves is told to end.
-struct Control {
+#[derive(Default)]
+pub(crate) struct Control {
     stop: Notify,
     serving: Cell<bool>,
 }

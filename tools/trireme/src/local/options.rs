@@ -42,11 +42,12 @@ pub(crate) struct LocalArgs {
     pub(crate) bundle: u32,
     /// Different keys [default: 100000, or 1000 with --history]
     #[arg(long, value_name = "COUNT")]
-    keys: Option<u32>,
+    pub(crate) keys: Option<u32>,
     /// Send puts, gets, deletes and compare-and-sets, write what clients were told, and check that it is linearizable
     #[arg(long, value_name = "FILE", conflicts_with = "serve")]
     pub(crate) history: Option<PathBuf>,
-    /// Emulate a wide-area network: autobahn, ibm, three-regions, or a CSV file of round-trip times
+    /// Emulate a wide-area network: autobahn, ibm, three-regions, a CSV file of round-trip times, or lan: no delays
+    /// until `trireme wan` makes some
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) wan: Option<String>,
     /// Region of each replica, separated by commas [default: those of the matrix in their order]
@@ -88,6 +89,16 @@ pub(crate) struct LocalArgs {
 }
 
 impl LocalArgs {
+    /// What no arguments at all mean.
+    pub(crate) fn defaults() -> LocalArgs {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: LocalArgs,
+        }
+        <Line as clap::Parser>::parse_from(["local"]).args
+    }
+
     /// The f of the cluster.
     pub(crate) fn f(&self) -> u16 {
         self.f.unwrap_or(Quorums::default_f(self.replicas))

@@ -113,6 +113,31 @@ impl Replicas {
         Ok(())
     }
 
+    /// Sends a signal to a running replica.
+    pub(crate) fn signal(&self, index: usize, signal: Signal) -> Result<()> {
+        let child = self.list[index].child.as_ref();
+        send(child.context("the replica to be signalled does not run")?, signal)
+    }
+
+    /// Stops one replica in order (SIGTERM).
+    pub(crate) fn stop_one(&mut self, index: usize) -> Result<()> {
+        self.measure();
+        let replica = &mut self.list[index];
+        let mut child = replica.child.take().context("the replica to be stopped does not run")?;
+        send(&child, Signal::TERM)?;
+        let status = wait_until(&mut child, Instant::now() + STOP_PATIENCE)?;
+        replica.meter.ended_us += std::mem::take(&mut replica.meter.running_us);
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("replica {index}: {}{}", describe(status), tail(&replica.output)),
+            None => {
+                child.kill().context("cannot kill a replica")?;
+                child.wait().context("cannot wait for a killed replica")?;
+                bail!("replica {index} did not stop within {} s", STOP_PATIENCE.as_secs())
+            }
+        }
+    }
+
     /// Looks at CPU time and memory of the running replicas.
     pub(crate) fn measure(&mut self) {
         for replica in &mut self.list {
@@ -151,7 +176,7 @@ impl Replicas {
         self.measure();
         for replica in &self.list {
             if let Some(child) = &replica.child {
-                terminate(child)?;
+                send(child, Signal::TERM)?;
             }
         }
         let deadline = Instant::now() + STOP_PATIENCE;
@@ -194,13 +219,13 @@ impl Drop for Replicas {
     }
 }
 
-fn terminate(child: &Child) -> Result<()> {
+fn send(child: &Child, signal: Signal) -> Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .context("a process id out of range")?;
     // The child was not waited for yet, so its id cannot belong to another process.
-    match kill_process(pid, Signal::TERM) {
+    match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).context("cannot signal a replica"),
     }

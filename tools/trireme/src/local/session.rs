@@ -14,6 +14,7 @@ use trireme_transport::wan::Network;
 use crate::check_history;
 use crate::disk::{self, Disk};
 use crate::init::{self, Made, Plan};
+use crate::load::progress_line;
 use crate::local::compare::{self, Seen};
 use crate::local::figures::Span;
 use crate::local::kill::{self, Kill};
@@ -36,12 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const EXECUTED: &str = "executed";
 
 /// A cluster that is made and may run.
-struct Cluster {
-    network: Option<Network>,
-    made: Made,
-    dir: PathBuf,
-    replicas: Rc<RefCell<Replicas>>,
-    probe: Probe,
+pub(crate) struct Cluster {
+    pub(crate) network: Option<Network>,
+    pub(crate) made: Made,
+    pub(crate) dir: PathBuf,
+    pub(crate) replicas: Rc<RefCell<Replicas>>,
+    pub(crate) probe: Probe,
 }
 
 /// Does the whole job. What it finds goes into the report, also if it fails later.
@@ -81,7 +82,8 @@ fn announce(args: &LocalArgs, report: &Report) {
     );
 }
 
-fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster> {
+/// Makes the files of the cluster of a run.
+pub(crate) fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Result<Cluster> {
     let disk = disk::choose(args.data.as_deref(), args.durability.into())?;
     place.set(&disk);
     report.filesystem = Some(disk.filesystem);
@@ -144,7 +146,8 @@ fn log_budget(disk: &Disk, replicas: u16) -> Result<LogBudget> {
     Ok(budget)
 }
 
-async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
+/// Starts the replicas and waits until they are ready.
+pub(crate) async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
     let begin = Instant::now();
     let count = cluster.made.replica_files.len();
     (0..count).try_for_each(|index| cluster.replicas.borrow_mut().start(index))?;
@@ -251,7 +254,7 @@ async fn load(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let loaded = loop {
         tokio::select! {
-            Some(line) = loading.lines.recv() => say!("      {line}"),
+            Some(second) = loading.seconds.recv() => say!("      {}", progress_line(&second)),
             done = &mut loading.done => break done.context("the load generator ended without a result")??,
             _ = tick.tick() => {
                 let mut replicas = cluster.replicas.borrow_mut();
@@ -311,7 +314,8 @@ async fn verify(
     note_state(report, &common)
 }
 
-fn note_state(report: &mut Report, common: &watch::Common) -> Result<()> {
+/// Puts the state that all have in common into the report; an error if they do not.
+pub(crate) fn note_state(report: &mut Report, common: &watch::Common) -> Result<()> {
     report.state_slot = Some(common.slot);
     report.state_roots_equal = Some(common.equal());
     ensure!(
@@ -332,12 +336,14 @@ fn note_state(report: &mut Report, common: &watch::Common) -> Result<()> {
     Ok(())
 }
 
-fn stop(cluster: &mut Cluster) -> Result<()> {
+/// Stops the replicas in order.
+pub(crate) fn stop(cluster: &mut Cluster) -> Result<()> {
     say!("stop  all replicas");
     cluster.replicas.borrow_mut().stop()
 }
 
-fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &Path) -> Result<()> {
+/// Puts into the report what the comparison of all executions with all acknowledgements found.
+pub(crate) fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledged: &Path) -> Result<()> {
     say!("check what each replica executed against what clients saw acknowledged");
     let streams: Vec<PathBuf> = cluster
         .made

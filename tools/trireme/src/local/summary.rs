@@ -6,7 +6,7 @@ use crate::local::report::Report;
 use crate::say::say;
 
 /// Every check of the run that can fail without ending it before.
-pub(super) fn judge(report: &Report) -> Result<()> {
+pub(crate) fn judge(report: &Report) -> Result<()> {
     let counts = [
         ("lost", report.lost),
         ("duplicated", report.duplicated),
