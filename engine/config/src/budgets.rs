@@ -44,6 +44,29 @@ impl LogBudget {
     };
 }
 
+/// Table `[snapshots]`: what snapshots may cost beside the running state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotBudget {
+    /// Bytes of a snapshot written each second, so that the log's flushes find the disk free.
+    pub write_bytes_per_second: u64,
+    /// Bytes of a state fetched from the others each second, so that votes find the network free.
+    pub transfer_bytes_per_second: u64,
+}
+
+impl SnapshotBudget {
+    const DEFAULT: SnapshotBudget = SnapshotBudget {
+        write_bytes_per_second: 128 * MIB,
+        transfer_bytes_per_second: 64 * MIB,
+    };
+}
+
+impl Default for SnapshotBudget {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Table `[peers]`: the connections to other members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

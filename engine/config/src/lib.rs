@@ -15,7 +15,7 @@ mod keys;
 mod replica;
 mod source;
 
-pub use budgets::{ClientBudget, Congestion, LogBudget, PeerBudget};
+pub use budgets::{ClientBudget, Congestion, LogBudget, PeerBudget, SnapshotBudget};
 pub use client::ClientConfig;
 pub use cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry};
 pub use error::{ConfigError, Fault};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::budgets::{ClientBudget, LogBudget, PeerBudget, contradiction};
+use crate::budgets::{ClientBudget, LogBudget, PeerBudget, SnapshotBudget, contradiction};
 use crate::error::{ConfigError, Fault};
 use crate::source::Source;
 
@@ -71,7 +71,7 @@ pub struct ReplicaConfig {
     pub peer_listen: SocketAddr,
     /// Where this replica waits for clients.
     pub client_listen: SocketAddr,
-    /// Directory of the log.
+    /// Directory of the log and the snapshots.
     pub data_dir: PathBuf,
     /// When a record counts as durable.
     #[serde(default)]
@@ -94,6 +94,9 @@ pub struct ReplicaConfig {
     /// Limits of the log.
     #[serde(default)]
     pub log: LogBudget,
+    /// Rates of snapshots.
+    #[serde(default)]
+    pub snapshots: SnapshotBudget,
     /// Limits of the connections to other members.
     #[serde(default)]
     pub peers: PeerBudget,

@@ -103,6 +103,9 @@ pub enum ReplicaError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The directory of the snapshots cannot be used.
+    #[error("snapshots: {0}")]
+    Snapshots(#[from] crate::snapshots::SnapshotError),
     /// A thread of the replica panicked.
     #[error("a thread of the replica panicked: {0}")]
     Panicked(String),

@@ -7,11 +7,12 @@ use trireme_core::message::StateVote;
 use trireme_core::reply::{Outcome, ReplyEntry};
 use trireme_core::types::ClientId;
 use trireme_crypto::Digest;
-use trireme_state::Executor;
+use trireme_state::{Blank, Executor, Image, Restored};
 
 use crate::error::ReplicaError;
-use crate::items::{ExecuteJob, ExecutedSlot, SlotReplies};
+use crate::items::{ExecuteJob, ExecuteNews, ExecutedSlot, SlotReplies};
 use crate::link::{Receiver, Sender};
+use crate::snapshots::Installation;
 use crate::stage::{Finish, Turn, Work, entries, nothing_to_finish};
 use crate::topology::Stage;
 
@@ -38,8 +39,20 @@ pub trait Observer {
     /// refused at execution are not among them.
     fn executed(&mut self, items: &[ExecutedItem]);
 
-    /// The replica has restarted and executes from slot 1 again; what was seen before is about to be repeated.
-    fn replayed_from_start(&mut self);
+    /// The replica has restarted and executes again from behind `slot`, which is 0 or a checkpoint; what was seen above
+    /// it before is about to be repeated.
+    fn replayed_from(&mut self, slot: Slot);
+
+    /// What was seen so far has to last: a restart may go on behind `slot`.
+    fn checkpoint(&mut self, slot: Slot) {
+        let _ = slot;
+    }
+
+    /// The state after `slot` was fetched from other members: what was executed up to there since the last call is not
+    /// seen here.
+    fn installed(&mut self, slot: Slot) {
+        let _ = slot;
+    }
 
     /// Whether [`Observer::executed`] is wanted at all: the digests of the results have a price.
     fn wants_items(&self) -> bool {
@@ -54,7 +67,7 @@ pub struct NoObserver;
 impl Observer for NoObserver {
     fn executed(&mut self, _: &[ExecutedItem]) {}
 
-    fn replayed_from_start(&mut self) {}
+    fn replayed_from(&mut self, _: Slot) {}
 
     fn wants_items(&self) -> bool {
         false
@@ -79,6 +92,8 @@ struct Counts {
     duplicates: u64,
     refused: u64,
     malformed_batches: u64,
+    images: u64,
+    installed: u64,
 }
 
 impl Machine {
@@ -101,7 +116,35 @@ impl Machine {
 
     /// Tells the observer that slots are about to be executed again.
     pub(crate) fn replay(&mut self) {
-        self.observer.replayed_from_start();
+        self.observer.replayed_from(self.executed());
+    }
+
+    /// What snapshots are made into states with.
+    pub(crate) fn blank(&self) -> Blank {
+        self.executor.blank()
+    }
+
+    /// Takes over a state at the start.
+    pub(crate) fn restore(&mut self, restored: Restored) {
+        self.state = Some(restored.vote().clone());
+        assert!(self.executor.install(restored), "nothing was executed yet");
+    }
+
+    /// Takes over a state that was fetched, unless execution is past it.
+    fn install(&mut self, restored: Restored) {
+        let (slot, vote) = (restored.slot(), restored.vote().clone());
+        if self.executor.install(restored) {
+            self.state = Some(vote);
+            self.counts.installed += 1;
+            self.observer.installed(slot);
+        }
+    }
+
+    fn image(&mut self) -> Image {
+        let image = self.executor.image();
+        self.observer.checkpoint(image.slot());
+        self.counts.images += 1;
+        image
     }
 
     /// Executes a slot; its replies, and its roots if they were asked for.
@@ -144,8 +187,10 @@ impl Machine {
 /// The links of the stage.
 pub(crate) struct ExecuteLinks {
     pub(crate) jobs: Receiver<ExecuteJob>,
-    pub(crate) executed: Sender<ExecutedSlot>,
+    pub(crate) executed: Sender<ExecuteNews>,
     pub(crate) replies: Sender<SlotReplies>,
+    pub(crate) images: Sender<Image>,
+    pub(crate) installs: Receiver<Box<Installation>>,
 }
 
 /// See the module's text.
@@ -161,8 +206,18 @@ impl Execute {
 
     fn run(&mut self, job: ExecuteJob) {
         let executed = match job {
+            // The state was fetched meanwhile.
+            ExecuteJob::Slot(execution) if execution.slot <= self.machine.executed() => ExecutedSlot {
+                slot: execution.slot,
+                state: None,
+            },
+            ExecuteJob::Root(slot) if slot != self.machine.executed() => return,
             ExecuteJob::Slot(execution) => {
                 let (replies, state) = self.machine.execute(&execution);
+                if execution.checkpoint {
+                    let image = self.machine.image();
+                    self.links.images.push(0, image);
+                }
                 if !replies.is_empty() {
                     self.links.replies.push(reply_bytes(&replies), replies);
                 }
@@ -176,7 +231,7 @@ impl Execute {
                 state: Some(self.machine.root(slot)),
             },
         };
-        self.links.executed.push(0, executed);
+        self.links.executed.push(0, ExecuteNews::Slot(executed));
     }
 }
 
@@ -198,9 +253,22 @@ impl Work for Execute {
 
     fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
         let mut progress = false;
+        if self.links.executed.room()
+            && let Some(installation) = self.links.installs.pop()
+        {
+            let Installation {
+                restored,
+                certificate,
+                anchor,
+            } = *installation;
+            self.machine.install(restored);
+            let news = ExecuteNews::Installed(certificate.into(), anchor.into());
+            self.links.executed.push(0, news);
+            progress = true;
+        }
         // A slot is a batch of work; a few of them are a turn.
         for _ in 0..(turn.budget / 32).max(1) {
-            if !self.links.executed.room() || !self.links.replies.room() {
+            if !self.links.executed.room() || !self.links.replies.room() || !self.links.images.room() {
                 break;
             }
             let Some(job) = self.links.jobs.pop() else { break };
@@ -222,6 +290,8 @@ impl Work for Execute {
                 "duplicates": counts.duplicates,
                 "refused": counts.refused,
                 "malformed_batches": counts.malformed_batches,
+                "images": counts.images,
+                "installed": counts.installed,
                 "sessions": machine.executor.sessions(),
             },
             "state": machine.state.as_ref().map(|state| json!({

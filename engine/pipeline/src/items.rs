@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trireme_core::api::{AppendId, JobId, Stored};
 use trireme_core::check::Checked;
-use trireme_core::message::StateVote;
+use trireme_core::message::{SignedBlock, StateCertificate, StateVote};
 use trireme_core::reply::ReplySet;
 use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, To, View};
@@ -120,6 +120,13 @@ pub(crate) enum LogJob {
 pub(crate) enum ExecuteJob {
     Slot(trireme_core::api::Execution),
     Root(Slot),
+}
+
+/// What the execute stage tells the order stage.
+pub(crate) enum ExecuteNews {
+    Slot(ExecutedSlot),
+    /// A fetched state was taken over, or was older than what is here.
+    Installed(Box<StateCertificate>, Box<SignedBlock>),
 }
 
 /// An executed slot, or a root that was asked for.

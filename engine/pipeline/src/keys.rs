@@ -35,17 +35,11 @@ impl MemberKeys {
             .ok_or(ReplicaError::NoSuchMember { member: me, members })?;
         same_key("vote", me, &entry.vote_key.0, &keys.vote.public().0)?;
         same_key("tls", me, &entry.tls_key, &keys.tls.public().0)?;
-        let decompress = |(member, entry): (MemberId, &trireme_config::MemberEntry)| {
-            VerifyingKey::from_public(&entry.vote_key).map_err(|error| ReplicaError::BadMemberKey {
-                member,
-                why: error.to_string(),
-            })
-        };
         Ok(Self {
             me,
             domain: cluster.domain(),
             secret: keys.vote.clone(),
-            members: (0..).zip(&cluster.members).map(decompress).collect::<Result<_, _>>()?,
+            members: members_of(cluster)?,
             made: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             equations: AtomicU64::new(0),
@@ -88,27 +82,43 @@ impl Keys for MemberKeys {
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
         self.verified.fetch_add(entries.len() as u64, Ordering::Relaxed);
         self.equations.fetch_add(1, Ordering::Relaxed);
-        let mut unknown = Vec::new();
-        let mut known = Vec::with_capacity(entries.len());
-        let mut items = Vec::with_capacity(entries.len());
-        for (index, (member, message, signature)) in entries.iter().enumerate() {
-            match self.members.get(usize::from(*member)) {
-                Some(key) => {
-                    known.push(index);
-                    items.push(Signed {
-                        key,
-                        message,
-                        signature,
-                    });
-                }
-                None => unknown.push(index),
-            }
-        }
-        let mut invalid: Vec<usize> = invalid_in_batch(&items).into_iter().map(|item| known[item]).collect();
-        if !unknown.is_empty() {
-            invalid.append(&mut unknown);
-            invalid.sort_unstable();
-        }
-        invalid
+        invalid_among(&self.members, entries)
     }
+}
+
+/// The members' keys, decompressed.
+pub(crate) fn members_of(cluster: &Cluster) -> Result<Vec<VerifyingKey>, ReplicaError> {
+    let decompress = |(member, entry): (MemberId, &trireme_config::MemberEntry)| {
+        VerifyingKey::from_public(&entry.vote_key).map_err(|error| ReplicaError::BadMemberKey {
+            member,
+            why: error.to_string(),
+        })
+    };
+    (0..).zip(&cluster.members).map(decompress).collect()
+}
+
+/// Positions of the entries whose signature does not verify; an unknown member's never does.
+pub(crate) fn invalid_among(members: &[VerifyingKey], entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
+    let mut unknown = Vec::new();
+    let mut known = Vec::with_capacity(entries.len());
+    let mut items = Vec::with_capacity(entries.len());
+    for (index, (member, message, signature)) in entries.iter().enumerate() {
+        match members.get(usize::from(*member)) {
+            Some(key) => {
+                known.push(index);
+                items.push(Signed {
+                    key,
+                    message,
+                    signature,
+                });
+            }
+            None => unknown.push(index),
+        }
+    }
+    let mut invalid: Vec<usize> = invalid_in_batch(&items).into_iter().map(|item| known[item]).collect();
+    if !unknown.is_empty() {
+        invalid.append(&mut unknown);
+        invalid.sort_unstable();
+    }
+    invalid
 }

@@ -32,6 +32,7 @@ mod run_loop;
 mod signal;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+pub mod snapshots;
 mod stage;
 mod thread;
 pub mod topology;

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use trireme_core::api::{AppendId, Effect, Evidence, Execution};
 use trireme_core::message::Envelope;
-use trireme_core::{Input, LaneStatus, Outbound, Outbox, Replica, Tick};
+use trireme_core::{Input, LaneStatus, Outbound, Outbox, Replica, Slot, Tick};
 use trireme_crypto::Domain;
 
 use crate::clock::{Clock, Timer};
 use crate::error::ReplicaError;
 use crate::gate::Gate;
-use crate::items::{BodyJob, CheckedBundle, ExecuteJob, ExecutedSlot, FromMember, LogJob, ToMembers, Verdict};
+use crate::items::{
+    BodyJob, CheckedBundle, ExecuteJob, ExecuteNews, ExecutedSlot, FromMember, LogJob, ToMembers, Verdict,
+};
 use crate::keys::MemberKeys;
 use crate::link::{Receiver, Sender};
 use crate::log::{encode, frame};
 use crate::peers::close_reason;
+use crate::snapshots::ToKeeper;
 use crate::stage::{Finish, Turn, Work, entries, nothing_to_finish};
 use crate::topology::Stage;
 
@@ -36,12 +39,14 @@ pub(crate) struct OrderLinks {
     pub(crate) bundles: Receiver<CheckedBundle>,
     pub(crate) verdicts: Receiver<Verdict>,
     pub(crate) durable: Receiver<AppendId>,
-    pub(crate) executed: Receiver<ExecutedSlot>,
+    pub(crate) executed: Receiver<ExecuteNews>,
     pub(crate) bodies: Sender<BodyJob>,
     pub(crate) urgent: Sender<BodyJob>,
     pub(crate) appends: Sender<LogJob>,
     pub(crate) frames: Sender<ToMembers>,
     pub(crate) slots: Sender<ExecuteJob>,
+    pub(crate) checkpoints: Sender<ToKeeper>,
+    pub(crate) kept: Receiver<Slot>,
 }
 
 /// See the module's text.
@@ -151,6 +156,7 @@ impl Order {
     /// Does what an effect asks for, or gives it back if its link is full.
     fn perform(&mut self, effect: Effect) -> Option<Effect> {
         match effect {
+            Effect::Stable { .. } | Effect::Transfer { .. } if !self.links.checkpoints.room() => return Some(effect),
             Effect::Append { .. } | Effect::Serve { .. } | Effect::Release { .. } if !self.links.appends.room() => {
                 return Some(effect);
             }
@@ -213,14 +219,20 @@ impl Order {
                 self.executions.push_back(ExecuteJob::Slot(execution));
             }
             Effect::StateRoot { slot } => self.executions.push_back(ExecuteJob::Root(slot)),
-            // Roots of checkpoints are made and voted on; nothing is released or transferred yet.
-            Effect::Stable { certificate, .. } => {
+            Effect::Stable { certificate, anchor } => {
                 tracing::info!(slot = certificate.vote.slot, "checkpoint is stable");
+                self.links.checkpoints.push(0, ToKeeper::Stable(certificate, anchor));
+            }
+            Effect::Transfer { certificate } => {
+                tracing::info!(
+                    slot = certificate.vote.slot,
+                    "far behind: the state of a checkpoint is wanted"
+                );
+                self.links.checkpoints.push(0, ToKeeper::Transfer(certificate));
             }
             Effect::Release { after, slot, heights } => {
                 self.links.appends.push(0, LogJob::Release { after, slot, heights });
             }
-            Effect::Transfer { .. } => {}
             Effect::Evidence(evidence) => {
                 let accused = accused(&evidence);
                 tracing::error!(kind = evidence.kind(), accused, "evidence of misbehaviour");
@@ -278,8 +290,13 @@ impl Order {
                 Input::Appended(id)
             } else if let Some(Verdict { job, good }) = self.links.verdicts.pop() {
                 Input::Verified { job, good }
-            } else if let Some(ExecutedSlot { slot, state }) = self.links.executed.pop() {
-                Input::Executed { slot, state }
+            } else if let Some(news) = self.links.executed.pop() {
+                match news {
+                    ExecuteNews::Slot(ExecutedSlot { slot, state }) => Input::Executed { slot, state },
+                    ExecuteNews::Installed(certificate, anchor) => Input::Installed { certificate, anchor },
+                }
+            } else if let Some(slot) = self.links.kept.pop() {
+                Input::Snapshotted { slot }
             } else {
                 break;
             };

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use serde_json::{Map, Value, json};
 use trireme_core::api::Reject;
-use trireme_core::check::{CheckContext, check};
+use trireme_core::check::{CheckContext, Checked, check};
 use trireme_core::wire::decode_envelope;
 use trireme_core::{MemberId, Message, Tick, To};
 use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEvent, SendError};
@@ -16,6 +16,7 @@ use crate::doors::PeerDoor;
 use crate::error::ReplicaError;
 use crate::items::{FromMember, ToMembers};
 use crate::link::{Receiver, Sender};
+use crate::snapshots::StateMessage;
 use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
 
@@ -27,6 +28,9 @@ pub(crate) struct PeersLinks {
     pub(crate) messages: Sender<FromMember>,
     pub(crate) frames: Receiver<ToMembers>,
     pub(crate) released: Receiver<ToMembers>,
+    /// What members say about images, which is nothing to the core.
+    pub(crate) state: Sender<StateMessage>,
+    pub(crate) state_frames: Receiver<ToMembers>,
 }
 
 /// See the module's text.
@@ -154,7 +158,7 @@ impl<D: PeerDoor> Peers<D> {
         match decode_envelope(bytes).and_then(|envelope| check(&self.context, member, envelope)) {
             Ok(checked) => {
                 self.received[kind(checked.message())] += 1;
-                self.links.messages.push(weight, FromMember::Message(checked));
+                self.pass(member, weight, checked);
                 self.tell_rtt(member, now);
             }
             Err(reject) => {
@@ -164,6 +168,21 @@ impl<D: PeerDoor> Peers<D> {
                 self.disconnect(member, close_reason(reject));
             }
         }
+    }
+
+    fn pass(&mut self, from: MemberId, weight: usize, checked: Checked) {
+        let (slot, part, bytes) = match checked.message() {
+            Message::FetchState { slot, part } => (*slot, *part, None),
+            Message::StatePart { slot, part, bytes } => (*slot, *part, Some(bytes.clone())),
+            _ => return self.links.messages.push(weight, FromMember::Message(checked)),
+        };
+        let message = StateMessage {
+            from,
+            slot,
+            part,
+            bytes,
+        };
+        self.links.state.push(weight, message);
     }
 
     fn tell_rtt(&mut self, member: MemberId, now: Tick) {
@@ -274,7 +293,7 @@ impl<D: PeerDoor> Work for Peers<D> {
 
     fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
         let mut progress = false;
-        // Both links hold what one turn of their producers gave; they are emptied whatever else waits.
+        // These links hold what one turn of their producers gave; they are emptied whatever else waits.
         while let Some(item) = self.links.released.pop() {
             self.transmit(item);
             progress = true;
@@ -283,9 +302,13 @@ impl<D: PeerDoor> Work for Peers<D> {
             self.transmit(item);
             progress = true;
         }
+        while let Some(item) = self.links.state_frames.pop() {
+            self.transmit(item);
+            progress = true;
+        }
         for _ in 0..turn.budget {
             // An event gives one item, and perhaps a round trip, which does without a place.
-            if !self.links.messages.room() {
+            if !self.links.messages.room() || !self.links.state.room() {
                 break;
             }
             let Poll::Ready(Some(event)) = self.endpoint.poll_recv(turn.cx) else {

@@ -75,6 +75,7 @@ pub(crate) fn recover(
         records: 0,
         percent: 0,
     };
+    replay.machine.replay();
     let (began, mut reading_us) = (clock.tick(), 0);
     loop {
         let before = clock.tick();
@@ -136,9 +137,6 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn record(&mut self, found: trireme_log::Recovered) -> Result<(), ReplicaError> {
-        if self.records == 0 {
-            self.machine.replay();
-        }
         self.records += 1;
         let (sequence, kind) = (found.sequence, found.kind);
         let record = decode_record(kind, found.payload)

@@ -82,12 +82,15 @@ impl RunningReplica {
         });
         let (replica_in, replica_out) = std_mpsc::sync_channel(1);
         let (machine_in, machine_out) = std_mpsc::sync_channel(1);
+        let (keeper_in, keeper_out) = std_mpsc::sync_channel(1);
         let mut recovery = Some(Recovery {
             observer,
             replica: replica_in,
             machine: machine_in,
+            keeper: keeper_in,
         });
         let (mut replica_out, mut machine_out) = (Some(replica_out), Some(machine_out));
+        let mut keeper_out = Some(keeper_out);
         let mut seeds: Vec<Seed> = (0..count)
             .map(|thread| Seed {
                 thread,
@@ -96,6 +99,7 @@ impl RunningReplica {
                 recovery: None,
                 replica: None,
                 machine: None,
+                keeper: None,
             })
             .collect();
         for ends in ends {
@@ -104,6 +108,7 @@ impl RunningReplica {
                 Stage::Log => seed.recovery = recovery.take(),
                 Stage::Order => seed.replica = replica_out.take(),
                 Stage::Execute => seed.machine = machine_out.take(),
+                Stage::Snapshots => seed.keeper = keeper_out.take(),
                 _ => {}
             }
             seed.ends.push(ends);

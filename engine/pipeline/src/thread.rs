@@ -6,7 +6,9 @@ use std::sync::mpsc;
 use tokio::runtime::{Builder, Runtime};
 use trireme_config::{AppKind, ClientAuth, Clients, Cluster, ReplicaConfig, ReplicaKeys};
 use trireme_core::Replica;
+use trireme_core::check::CheckContext;
 use trireme_log::Log;
+use trireme_state::transfer::TransferLimits;
 use trireme_state::{Application, ClientRegistry, Executor, Null, kv::Kv};
 use trireme_transport::{ClientListener, PeerEndpoint};
 
@@ -22,6 +24,7 @@ use crate::order::Order;
 use crate::peers::Peers;
 use crate::recovery::{Recovered, log_config, recover};
 use crate::run_loop::{RunLoop, Shared};
+use crate::snapshots::{self, Installation, Keeper, KeeperSettings, Realm, Snapshots};
 use crate::stage::Work;
 use crate::verify::Verify;
 use crate::wiring::Ends;
@@ -47,6 +50,7 @@ pub(crate) struct Seed {
     pub(crate) recovery: Option<Recovery>,
     pub(crate) replica: Option<mpsc::Receiver<Replica>>,
     pub(crate) machine: Option<mpsc::Receiver<Machine>>,
+    pub(crate) keeper: Option<mpsc::Receiver<Keeper>>,
 }
 
 /// Where the recovered parts go.
@@ -54,6 +58,7 @@ pub(crate) struct Recovery {
     pub(crate) observer: Box<dyn Observer + Send>,
     pub(crate) replica: mpsc::SyncSender<Replica>,
     pub(crate) machine: mpsc::SyncSender<Machine>,
+    pub(crate) keeper: mpsc::SyncSender<Keeper>,
 }
 
 /// The parts of a thread that exist before its stages do.
@@ -63,6 +68,8 @@ pub(crate) struct Opened<C, P> {
     pub(crate) recovered: Option<Recovered>,
     pub(crate) replica: Option<Replica>,
     pub(crate) machine: Option<Machine>,
+    /// None in a simulation.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// Runs a thread from its seed to its end; `ready` is called when its stages begin to run.
@@ -112,6 +119,7 @@ fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>
         recovered: None,
         replica: None,
         machine: None,
+        keeper: None,
     };
     for ends in &seed.ends {
         match ends {
@@ -126,16 +134,13 @@ fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>
             return Ok(None);
         }
     }
-    let (Ok(replica), Ok(machine)) = (part(seed.replica), part(seed.machine)) else {
+    let (Ok(replica), Ok(machine), Ok(keeper)) = (part(seed.replica), part(seed.machine), part(seed.keeper)) else {
         return Ok(None);
     };
-    (opened.replica, opened.machine) = (replica, machine);
+    (opened.replica, opened.machine, opened.keeper) = (replica, machine, keeper);
     let stages = seed.ends.into_iter();
-    Ok(Some(
-        stages
-            .map(|ends| stage(blueprint, seed.thread, ends, &mut opened))
-            .collect(),
-    ))
+    let stages = stages.map(|ends| stage(blueprint, seed.thread, ends, &mut opened));
+    stages.collect::<Result<_, _>>().map(Some)
 }
 
 /// A recovered part, if this thread needs it.
@@ -153,6 +158,17 @@ fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recov
     } = blueprint;
     let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
     let mut machine = Machine::new(executor(cluster), recovery.observer);
+    let (keeper, installation) = Keeper::open(keeper_settings(config), realm(cluster, members, &machine))?;
+    if let Some(Installation {
+        restored,
+        certificate,
+        anchor,
+    }) = installation
+    {
+        tracing::info!(slot = restored.slot(), "state is taken from a snapshot");
+        machine.restore(restored);
+        replica.anchored(certificate, anchor);
+    }
     let (opening, dir) = (Log::open(log_config(cluster, config))?, config.data_dir.clone());
     let Some(log) = recover(opening, dir, (&shared.gate, &shared.clock), &mut replica, &mut machine)? else {
         return Ok(None);
@@ -160,8 +176,28 @@ fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recov
     // A receiver that is gone belongs to a thread that failed; it says so itself.
     let _ = recovery.replica.send(replica);
     let _ = recovery.machine.send(machine);
+    let _ = recovery.keeper.send(keeper);
     let event = LogEvent::new(log.event_fd())?;
     Ok(Some(Recovered { log, event }))
+}
+
+fn keeper_settings(config: &ReplicaConfig) -> KeeperSettings {
+    KeeperSettings {
+        dir: snapshots::dir_of(&config.data_dir),
+        write_rate: config.snapshots.write_bytes_per_second,
+        transfer: TransferLimits {
+            bytes_per_second: config.snapshots.transfer_bytes_per_second,
+            ..TransferLimits::default()
+        },
+    }
+}
+
+fn realm(cluster: &Cluster, members: &Arc<MemberKeys>, machine: &Machine) -> Realm {
+    Realm {
+        cluster: cluster.fingerprint(),
+        context: CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone()),
+        blank: machine.blank(),
+    }
 }
 
 pub(crate) fn executor(cluster: &Cluster) -> Executor {
@@ -182,7 +218,7 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
     thread: usize,
     ends: Ends,
     opened: &mut Opened<C, P>,
-) -> Box<dyn Work> {
+) -> Result<Box<dyn Work>, ReplicaError> {
     let Blueprint {
         cluster,
         config,
@@ -191,7 +227,7 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         ..
     } = blueprint;
     let domain = cluster.domain();
-    match ends {
+    Ok(match ends {
         Ends::Ingress(links) => {
             let listener = opened.listener.take().expect("opened with its stage");
             let Shared {
@@ -213,8 +249,7 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         Ends::Verify(links) => Box::new(Verify::new(links, domain, cluster.client_auth == ClientAuth::Signed)),
         Ends::Peers(links) => {
             let endpoint = opened.endpoint.take().expect("opened with its stage");
-            let context =
-                trireme_core::check::CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
+            let context = CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
             Box::new(Peers::new(endpoint, links, context, config.member))
         }
         Ends::Order(links) => {
@@ -232,5 +267,16 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
             let machine = opened.machine.take().expect("received for its stage");
             Box::new(Execute::new(machine, links))
         }
-    }
+        Ends::Snapshots(links) => {
+            let wake = (shared.threads.clone(), thread);
+            let peers = (domain.epoch, cluster.members.len());
+            Box::new(Snapshots::new(
+                links,
+                opened.keeper.take(),
+                peers,
+                wake,
+                shared.clock.clone(),
+            )?)
+        }
+    })
 }

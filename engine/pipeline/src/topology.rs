@@ -8,7 +8,10 @@
 //!                  +------------- replies -------- Execute <--slots--+
 //! ```
 //!
-//! What keeps the rings of links from locking up: `Ingress` and `Peers` always take what comes towards the network,
+//! Beside them stands `Snapshots`: images come from `Execute`, stable checkpoints from `Order`, members' questions and
+//! answers about images from `Peers`; what is kept is told to `Order`, what was fetched goes to `Execute`.
+//!
+//! What keeps the rings of links from locking up: `Ingress`, `Peers` and `Snapshots` always take what comes towards the network,
 //! whatever waits behind them; `Log` takes appends without asking `Order` for room; and `Order` holds jobs for `Verify`
 //! and `Execute` that do not fit their links in lists of its own, which the protocol's windows bound.
 
@@ -29,11 +32,13 @@ pub enum Stage {
     Log,
     /// The application.
     Execute,
+    /// Images of the state: what goes to and comes from the thread that keeps them.
+    Snapshots,
 }
 
 impl Stage {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
     /// All, in the order in which a thread polls and stops them.
     pub const ALL: [Stage; Self::COUNT] = [
         Stage::Ingress,
@@ -42,6 +47,7 @@ impl Stage {
         Stage::Order,
         Stage::Log,
         Stage::Execute,
+        Stage::Snapshots,
     ];
 
     /// Name in metrics.
@@ -53,6 +59,7 @@ impl Stage {
             Stage::Order => "order",
             Stage::Log => "log",
             Stage::Execute => "execute",
+            Stage::Snapshots => "snapshots",
         }
     }
 }
@@ -138,8 +145,21 @@ pub(crate) static EXECUTED: LinkSpec = link("executed", Stage::Execute, Stage::O
 /// Replies of executed slots.
 pub(crate) static REPLIES: LinkSpec = link("replies", Stage::Execute, Stage::Ingress, 256, 64 * MIB);
 
+/// Images of checkpoints; the stage takes them at once.
+pub(crate) static IMAGES: LinkSpec = link("images", Stage::Execute, Stage::Snapshots, 4, MIB);
+/// Stable checkpoints, and those whose image is to be fetched.
+pub(crate) static CHECKPOINTS: LinkSpec = link("checkpoints", Stage::Order, Stage::Snapshots, 16, MIB);
+/// Checkpoints that are kept.
+pub(crate) static KEPT: LinkSpec = link("kept", Stage::Snapshots, Stage::Order, 16, MIB);
+/// What members ask for and send of images; the stage takes it at once.
+pub(crate) static STATE_MESSAGES: LinkSpec = link("state_messages", Stage::Peers, Stage::Snapshots, 256, 64 * MIB);
+/// The same to members.
+pub(crate) static STATE_FRAMES: LinkSpec = link("state_frames", Stage::Snapshots, Stage::Peers, 256, 64 * MIB);
+/// States that were fetched.
+pub(crate) static INSTALLS: LinkSpec = link("installs", Stage::Snapshots, Stage::Execute, 2, MIB);
+
 /// All links.
-pub static LINKS: [&LinkSpec; 14] = [
+pub static LINKS: [&LinkSpec; 20] = [
     &OWN_BUNDLES,
     &REFUSALS,
     &CHECKED_BUNDLES,
@@ -154,6 +174,12 @@ pub static LINKS: [&LinkSpec; 14] = [
     &SLOTS,
     &EXECUTED,
     &REPLIES,
+    &IMAGES,
+    &CHECKPOINTS,
+    &KEPT,
+    &STATE_MESSAGES,
+    &STATE_FRAMES,
+    &INSTALLS,
 ];
 
 /// Answers never outnumber the places of their link: every body in work has a place for its verdict.
@@ -178,7 +204,7 @@ static ONE: Plan = Plan {
 static TWO: Plan = Plan {
     name: "2",
     threads: &[
-        &[Stage::Ingress, Stage::Verify, Stage::Execute],
+        &[Stage::Ingress, Stage::Verify, Stage::Execute, Stage::Snapshots],
         &[Stage::Peers, Stage::Order, Stage::Log],
     ],
 };
@@ -189,7 +215,7 @@ static FOUR: Plan = Plan {
         &[Stage::Ingress],
         &[Stage::Peers, Stage::Order, Stage::Log],
         &[Stage::Verify],
-        &[Stage::Execute],
+        &[Stage::Execute, Stage::Snapshots],
     ],
 };
 

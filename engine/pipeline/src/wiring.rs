@@ -9,9 +9,11 @@ use crate::log::LogLinks;
 use crate::order::OrderLinks;
 use crate::peers::PeersLinks;
 use crate::signal::Threads;
+use crate::snapshots::SnapshotsLinks;
 use crate::topology::{
-    APPENDS, BODIES, CHECKED_BUNDLES, DURABLE, EXECUTED, FRAMES, LINKS, LinkSpec, MESSAGES, OWN_BUNDLES, Plan,
-    REFUSALS, RELEASED, REPLIES, Room, SLOTS, Stage, URGENT_BODIES, VERDICTS,
+    APPENDS, BODIES, CHECKED_BUNDLES, CHECKPOINTS, DURABLE, EXECUTED, FRAMES, IMAGES, INSTALLS, KEPT, LINKS, LinkSpec,
+    MESSAGES, OWN_BUNDLES, Plan, REFUSALS, RELEASED, REPLIES, Room, SLOTS, STATE_FRAMES, STATE_MESSAGES, Stage,
+    URGENT_BODIES, VERDICTS,
 };
 use crate::verify::VerifyLinks;
 
@@ -23,6 +25,7 @@ pub(crate) enum Ends {
     Order(OrderLinks),
     Log(LogLinks),
     Execute(ExecuteLinks),
+    Snapshots(SnapshotsLinks),
 }
 
 impl Ends {
@@ -34,6 +37,7 @@ impl Ends {
             Self::Order(_) => Stage::Order,
             Self::Log(_) => Stage::Log,
             Self::Execute(_) => Stage::Execute,
+            Self::Snapshots(_) => Stage::Snapshots,
         }
     }
 }
@@ -83,6 +87,12 @@ pub(crate) fn wire(
     let (slots_in, slots_out) = w.link(&SLOTS);
     let (executed_in, executed_out) = w.link(&EXECUTED);
     let (replies_in, replies_out) = w.link(&REPLIES);
+    let (images_in, images_out) = w.link(&IMAGES);
+    let (checkpoints_in, checkpoints_out) = w.link(&CHECKPOINTS);
+    let (kept_in, kept_out) = w.link(&KEPT);
+    let (state_messages_in, state_messages_out) = w.link(&STATE_MESSAGES);
+    let (state_frames_in, state_frames_out) = w.link(&STATE_FRAMES);
+    let (installs_in, installs_out) = w.link(&INSTALLS);
     let ends = [
         Ends::Ingress(IngressLinks {
             own: own_in,
@@ -101,6 +111,8 @@ pub(crate) fn wire(
             messages: messages_in,
             frames: frames_out,
             released: released_out,
+            state: state_messages_in,
+            state_frames: state_frames_out,
         }),
         Ends::Order(OrderLinks {
             messages: messages_out,
@@ -113,6 +125,8 @@ pub(crate) fn wire(
             appends: appends_in,
             frames: frames_in,
             slots: slots_in,
+            checkpoints: checkpoints_in,
+            kept: kept_out,
         }),
         Ends::Log(LogLinks {
             jobs: appends_out,
@@ -123,6 +137,16 @@ pub(crate) fn wire(
             jobs: slots_out,
             executed: executed_in,
             replies: replies_in,
+            images: images_in,
+            installs: installs_out,
+        }),
+        Ends::Snapshots(SnapshotsLinks {
+            images: images_out,
+            checkpoints: checkpoints_out,
+            messages: state_messages_out,
+            frames: state_frames_in,
+            kept: kept_in,
+            installs: installs_in,
         }),
     ];
     assert_eq!(wiring.counts.len(), LINKS.len(), "the topology lists every link");

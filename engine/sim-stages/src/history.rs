@@ -25,7 +25,7 @@ impl Observer for Tap {
         self.0.lock().expect("one thread").extend_from_slice(items);
     }
 
-    fn replayed_from_start(&mut self) {}
+    fn replayed_from(&mut self, _: trireme_core::Slot) {}
 }
 
 /// What the cluster has done, as all of its replicas must agree.

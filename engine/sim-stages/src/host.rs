@@ -325,6 +325,7 @@ fn config(index: usize, plan: &HostPlan) -> ReplicaConfig {
         executed_stream: None,
         wan: None,
         log: plan.log.clone(),
+        snapshots: trireme_config::SnapshotBudget::default(),
         peers: PeerBudget::default(),
         clients: plan.clients.clone(),
     }

@@ -349,8 +349,8 @@ impl Restored {
         self.vote.slot
     }
 
-    /// Digest of that slot's block.
-    pub fn block(&self) -> Digest {
-        self.block
+    /// What was said about it.
+    pub fn vote(&self) -> &StateVote {
+        &self.vote
     }
 }

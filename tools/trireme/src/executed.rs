@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Bit 0 of the flags: a copy of a request that had been executed before; it was answered from the session and did not
-//! reach the application. The file is emptied at each start of the replica, because a restart executes from slot 1.
+//! reach the application. At each start of the replica the records above the slot that it goes on from are cut off: it
+//! executes them again.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
+use std::io::{BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -62,8 +63,36 @@ pub(crate) struct StreamWriter {
 
 impl StreamWriter {
     /// Starts an empty stream.
+    #[cfg(test)]
     pub(crate) fn create(path: &Path) -> Result<StreamWriter> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(StreamWriter {
+            path: path.to_path_buf(),
+            file: BufWriter::with_capacity(1 << 18, file),
+        })
+    }
+
+    /// Goes on with the records of a stream up to `slot`, or with an empty one.
+    pub(crate) fn resume(path: &Path, slot: u64) -> Result<StreamWriter> {
+        let cannot = || format!("cannot write {}", path.display());
+        let options = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let mut file = options.with_context(cannot)?;
+        let mut kept = 0;
+        if slot > 0 {
+            let records = StreamReader::open(path)?;
+            kept = records
+                .map_while(Result::ok)
+                .take_while(|record| record.slot <= slot)
+                .count();
+        }
+        let bytes = (kept * RECORD_BYTES) as u64;
+        file.set_len(bytes).with_context(cannot)?;
+        file.seek(std::io::SeekFrom::Start(bytes)).with_context(cannot)?;
         Ok(StreamWriter {
             path: path.to_path_buf(),
             file: BufWriter::with_capacity(1 << 18, file),

@@ -50,12 +50,16 @@ fn key_file(path: &Path) -> Result<KeyFile> {
     KeyFile::from_toml(&text).map_err(|error| error.in_file(path).into())
 }
 
+/// Reads a `replica.toml`, with its paths taken from its directory.
+pub(crate) fn settings(path: &Path) -> Result<ReplicaConfig> {
+    let text = read(path, "`trireme init` writes one")?;
+    let config = ReplicaConfig::from_toml(&text).map_err(|error| error.in_file(path))?;
+    Ok(config.relative_to(directory(path)))
+}
+
 /// Reads a `replica.toml` and the files that it names, and checks that they belong together.
 pub(crate) fn replica(path: &Path) -> Result<ReplicaFiles> {
-    let text = read(path, "`trireme init` writes one")?;
-    let config = ReplicaConfig::from_toml(&text)
-        .map_err(|error| error.in_file(path))?
-        .relative_to(directory(path));
+    let config = settings(path)?;
     let cluster = cluster(&config.cluster_file)?;
     let Some(member) = cluster.members.get(usize::from(config.member)) else {
         bail!(

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use trireme_config::{
     AppKind, ClientAuth, ClientBudget, ClientConfig, ClientEntry, ClientKeys, Clients, Cluster, DeviceKind, Durability,
     FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, PeerBudget, ReplicaConfig, ReplicaKeys,
+    SnapshotBudget,
 };
 use trireme_core::Params;
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};
@@ -258,6 +259,7 @@ fn write_replica(plan: &Plan, dir: &Path, index: usize, key: &KeyFile) -> Result
         executed_stream: plan.executed_stream.then(|| "executed".into()),
         wan: plan.network.is_some().then(|| Path::new("..").join(wan::FILE)),
         log: plan.log.clone(),
+        snapshots: SnapshotBudget::default(),
         peers: PeerBudget::default(),
         clients: plan.clients.clone(),
     };

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod chaos;
 mod check_history;
 mod disk;
@@ -62,6 +63,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Show, change and measure the emulated network of a cluster on this machine
     Wan(wan::WanArgs),
+    /// Copy a replica's newest certified checkpoint, or check such a copy
+    Backup(backup::BackupArgs),
+    /// Put a backup into the empty data directory of a replica
+    Restore(backup::RestoreArgs),
     /// Run the protocol under simulated time, faults and Byzantine members
     Simulate(simulate::SimulateArgs),
 }
@@ -81,6 +86,8 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Status(args) => status::run(&args),
         Command::Wan(args) => wan::run(&args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

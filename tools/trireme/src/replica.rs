@@ -48,7 +48,7 @@ struct Stream {
 
 impl Stream {
     fn new(path: PathBuf) -> Result<Stream> {
-        let writer = StreamWriter::create(&path)?;
+        let writer = StreamWriter::resume(&path, u64::MAX)?;
         Ok(Stream { path, writer })
     }
 }
@@ -68,8 +68,12 @@ impl Observer for Stream {
         }
     }
 
-    fn replayed_from_start(&mut self) {
-        self.writer = StreamWriter::create(&self.path).expect("the executed stream can be started anew");
+    fn replayed_from(&mut self, slot: u64) {
+        self.writer = StreamWriter::resume(&self.path, slot).expect("the executed stream can be gone on with");
+    }
+
+    fn checkpoint(&mut self, _: u64) {
+        self.writer.flush().expect("the executed stream can be written");
     }
 }
 

@@ -52,7 +52,59 @@ pub(crate) struct Status {
     pub(crate) peers: Vec<Peer>,
     pub(crate) lanes: Vec<Lane>,
     #[serde(default)]
+    pub(crate) snapshots: Option<Snapshots>,
+    #[serde(default)]
     pub(crate) notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Snapshots {
+    held: Vec<Snapshot>,
+    writing: Option<Snapshot>,
+    transfer: Option<Transfer>,
+    transfers: u64,
+    peers_dropped: Vec<u16>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Snapshot {
+    slot: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Transfer {
+    slot: u64,
+    parts_held: u64,
+    parts_missing: u64,
+    bytes: u64,
+}
+
+impl Snapshots {
+    /// One line, or nothing if there is nothing to say.
+    fn line(&self) -> Option<String> {
+        let size = |snapshot: &Snapshot| format!("@{} ({:.1} MB)", snapshot.slot, snapshot.bytes as f64 / 1e6);
+        let mut words: Vec<String> = self.held.iter().map(size).collect();
+        words.extend(
+            self.writing
+                .as_ref()
+                .map(|writing| format!("writing {}", size(writing))),
+        );
+        words.extend(self.transfer.as_ref().map(|transfer| {
+            let all = transfer.parts_held + transfer.parts_missing;
+            let mb = transfer.bytes as f64 / 1e6;
+            format!(
+                "fetching @{}: {} of {all} parts, {mb:.1} MB",
+                transfer.slot, transfer.parts_held
+            )
+        }));
+        words.extend((self.transfers > 0).then(|| format!("fetched {}", self.transfers)));
+        let dropped = !self.peers_dropped.is_empty();
+        words.extend(dropped.then(|| format!("peers that lied: {:?}", self.peers_dropped)));
+        words.extend(self.error.clone());
+        (!words.is_empty()).then(|| words.join(", "))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,11 +180,14 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
 
 fn table(answers: Vec<Result<Value>>) -> String {
     let mut out = String::from("replica  view  leader  committed  executed  state root         peers (RTT)\n");
-    let mut lanes = String::new();
+    let (mut lanes, mut snapshots) = (String::new(), String::new());
     for (member, answer) in answers.into_iter().enumerate() {
         match answer.and_then(Status::read) {
             Ok(status) => {
                 row(&mut out, member, &status);
+                if let Some(line) = status.snapshots.as_ref().and_then(Snapshots::line) {
+                    let _ = writeln!(snapshots, "{member:<7}  snapshots {line}");
+                }
                 if lanes.is_empty() {
                     lanes = lane_table(member, &status.lanes);
                 }
@@ -140,7 +195,7 @@ fn table(answers: Vec<Result<Value>>) -> String {
             Err(error) => out.push_str(&format!("{member:<7}  {error:#}\n")),
         }
     }
-    out + &lanes
+    out + &snapshots + &lanes
 }
 
 fn row(out: &mut String, member: usize, status: &Status) {

@@ -25,8 +25,8 @@ use crate::topology::{CorePlan, LinkSpec, Plan, Room, Stage};
 use crate::wiring::wire;
 
 /// A run loop for each stage: every link crosses from one to another, so that each wake-up counts.
-static SIX: Plan = Plan {
-    name: "6",
+static SEVEN: Plan = Plan {
+    name: "7",
     threads: &[
         &[Stage::Ingress],
         &[Stage::Verify],
@@ -34,6 +34,7 @@ static SIX: Plan = Plan {
         &[Stage::Order],
         &[Stage::Log],
         &[Stage::Execute],
+        &[Stage::Snapshots],
     ],
 };
 
@@ -113,7 +114,7 @@ impl SimulatedReplica {
         let core_plan = CorePlan::parse(&config.core_plan)?;
         let plan = match parts.threading {
             Threading::Configured => core_plan.plan,
-            Threading::EachStage => &SIX,
+            Threading::EachStage => &SEVEN,
         };
         let members = Arc::new(MemberKeys::new(&cluster, config.member, &keys)?);
         let count = plan.threads.len();
@@ -148,6 +149,7 @@ impl SimulatedReplica {
             }),
             replica: Some(replica),
             machine: Some(machine),
+            keeper: None,
         };
         let blueprint = Blueprint {
             cluster,
@@ -159,7 +161,7 @@ impl SimulatedReplica {
         let mut stages: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for ends in ends {
             let thread = plan.thread_of(ends.stage());
-            stages[thread].push(stage(&blueprint, thread, ends, &mut opened));
+            stages[thread].push(stage(&blueprint, thread, ends, &mut opened)?);
         }
         let loops = (0..).zip(stages);
         Ok(Self {

@@ -30,8 +30,8 @@ impl Observer for Seen {
         self.0.lock().unwrap().extend_from_slice(items);
     }
 
-    fn replayed_from_start(&mut self) {
-        self.0.lock().unwrap().clear();
+    fn replayed_from(&mut self, slot: trireme_core::Slot) {
+        self.0.lock().unwrap().retain(|item| item.slot <= slot);
     }
 }
 
@@ -219,6 +219,7 @@ fn config(cluster: &Cluster, dir: &std::path::Path, member: u16, plan: &str) -> 
         core_plan: plan.to_owned(),
         executed_stream: None,
         wan: None,
+        snapshots: trireme_config::SnapshotBudget::default(),
         log: LogBudget {
             segment_bytes: 4 << 20,
             max_log_bytes: 256 << 20,
