@@ -32,8 +32,8 @@ fn main() {
             ..LoadOptions::default()
         };
         let report =
-            run_blocking(&doors.cluster, &keys(16), &options, &Stop::default(), |_| {}).expect("the doors answer");
-        let s = &report.summary;
+            run_blocking(&doors.cluster, &keys(16), &options, &Stop::default(), None, |_| {}).expect("the doors answer");
+        let s = &report.record.summary;
         let rate = match rate {
             Rate::Max => "max".to_owned(),
             Rate::PerSecond(rate) => format!("{rate}"),

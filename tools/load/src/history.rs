@@ -14,7 +14,7 @@ use crate::options::LoadError;
 use crate::payload::{Asked, key_name};
 
 /// Where the history of a run is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HistoryFile {
     /// Made anew.
     pub path: PathBuf,
@@ -147,8 +147,10 @@ mod tests {
     #[test]
     fn rows_say_what_clients_were_told() {
         let asked = |kind| Asked {
+            operation: crate::workload::Operation::Update,
             kind,
             key: 3,
+            bytes: 0,
             value: (kind != Kind::Get).then(|| "v".to_owned()),
             expected: 4,
         };

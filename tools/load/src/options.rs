@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use trireme_client::{ConnectError, Route, SubmitError};
 use trireme_config::AppKind;
 
 use crate::history::HistoryFile;
+use crate::shape::Arrivals;
+use crate::workload::Workload;
 
 /// How much.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rate {
     /// Closed loop: as much as `in_flight` outstanding requests give.
     Max,
@@ -17,31 +21,9 @@ pub enum Rate {
     PerSecond(f64),
 }
 
-/// When requests of an open loop arrive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arrivals {
-    /// At equal distances.
-    Fixed,
-    /// At random, independent of each other, as from many users.
-    #[default]
-    Poisson,
-}
-
-/// Which operations of the key-value store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mix {
-    /// Puts.
-    #[default]
-    Writes,
-    /// Of twenty operations eight puts, seven gets, two deletes and three compare-and-sets.
-    All,
-}
-
-/// The most keys of a mixed load: it remembers the version of each.
-const MAX_MIXED_KEYS: u32 = 1 << 20;
-
 /// Where acknowledged requests are recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recording {
     /// Not at all.
     None,
@@ -52,8 +34,17 @@ pub enum Recording {
     File(PathBuf),
 }
 
+/// [`Route`], for an order to another process.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Route", rename_all = "snake_case")]
+enum RouteForm {
+    Nearest,
+    Spread,
+    To(u16),
+}
+
 /// What load to make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// Measured time.
     pub duration: Duration,
@@ -65,19 +56,22 @@ pub struct LoadOptions {
     pub rate: Rate,
     /// When, in an open loop.
     pub arrivals: Arrivals,
-    /// Identities to use: the first so many of the keys, in turn.
+    /// Identities to use: so many of the keys, in turn.
     pub clients: u32,
+    /// The first of them, by its place in the keys.
+    pub first_client: u32,
+    /// Which of several parts of one load this is, from 0. Parts have different clients and seeds, share the keys to
+    /// fill, and insert different ones.
+    pub part: u32,
+    /// How many parts there are.
+    pub parts: u32,
     /// Outstanding requests of a closed loop, all clients together. None: [`LoadOptions::default_in_flight`].
     pub in_flight: Option<u32>,
-    /// Bytes of each value (`kv`), of each request (`null`).
-    pub payload_bytes: usize,
     /// Requests under one signature. In an open loop so many arrivals make a bundle, and each one's latency runs from
     /// its own intended time.
     pub bundle: u32,
-    /// Keys that are written, uniformly at random (`kv`).
-    pub keys: u32,
-    /// Which operations (`kv`).
-    pub mix: Mix,
+    /// Operations, keys and sizes.
+    pub workload: Workload,
     /// Where the history is written (`kv`).
     pub history: Option<HistoryFile>,
     /// What the cluster runs.
@@ -87,6 +81,7 @@ pub struct LoadOptions {
     /// Where acknowledged requests are recorded.
     pub recording: Recording,
     /// Which replicas the requests go to.
+    #[serde(with = "RouteForm")]
     pub route: Route,
     /// File of the emulated network that the clients are in, spread over its regions with clients.
     pub network: Option<PathBuf>,
@@ -103,11 +98,12 @@ impl Default for LoadOptions {
             rate: Rate::Max,
             arrivals: Arrivals::Poisson,
             clients: 16,
+            first_client: 0,
+            part: 0,
+            parts: 1,
             in_flight: None,
-            payload_bytes: 512,
             bundle: 1,
-            keys: 100_000,
-            mix: Mix::Writes,
+            workload: Workload::default(),
             history: None,
             app: AppKind::Kv,
             seed: 1,
@@ -142,17 +138,16 @@ impl LoadOptions {
         let rules = [
             (self.bundle >= 1, "bundle: at least 1 request"),
             (self.clients >= 1, "clients: at least 1"),
-            (self.keys >= 1, "keys: at least 1"),
-            (self.payload_bytes >= 1, "payload_bytes: at least 1"),
+            (self.part < self.parts, "part: below the number of parts"),
             (!self.duration.is_zero(), "duration: more than nothing"),
             (self.in_flight != Some(0), "in_flight: at least 1"),
             (
-                self.app == AppKind::Kv || self.history.is_none() && self.mix == Mix::Writes,
-                "history, mix: of the key-value store only",
+                self.app == AppKind::Kv || self.history.is_none() && self.workload.only_writes() && !self.workload.fill,
+                "history, workload: of the key-value store only",
             ),
             (
-                self.mix == Mix::Writes || self.keys <= MAX_MIXED_KEYS,
-                "keys: at most 1,048,576 of a mixed load",
+                self.history.is_none() || self.parts == 1,
+                "history: of one process only, whose clock orders it",
             ),
         ];
         if let Rate::PerSecond(rate) = self.rate
@@ -160,6 +155,7 @@ impl LoadOptions {
         {
             return Err(LoadError::Options("rate: above 0, at most 100,000,000 a second"));
         }
+        self.workload.check().map_err(LoadError::Options)?;
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err(LoadError::Options(why)),
             None => Ok(()),
@@ -181,6 +177,9 @@ pub enum LoadError {
         /// In the keys.
         have: usize,
     },
+    /// Whoever starts the parts of the load has gone.
+    #[error("the start of the load was called off")]
+    NoStart,
     /// The cluster cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),

@@ -5,18 +5,26 @@ use trireme_history::Kind;
 use trireme_state::kv;
 
 use crate::history::value_name;
-use crate::options::{LoadOptions, Mix};
+use crate::keys::Keys;
+use crate::options::LoadOptions;
 use crate::random::Random;
+use crate::sizes::Sizes;
+use crate::workload::{Deck, Operation};
 
 /// Bytes of random data that values are cut from.
 const POOL_BYTES: usize = 1 << 20;
 
-/// What a request asks for, for its row in a history.
+/// What a request asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    /// The operation that it belongs to.
+    pub(crate) operation: Operation,
+    /// What it is itself.
     pub(crate) kind: Kind,
     /// Number of the key.
     pub(crate) key: u64,
+    /// Bytes of the written value (`kv`), of the request (`null`).
+    pub(crate) bytes: u32,
     /// Name of the written value, if a history is recorded.
     pub(crate) value: Option<String>,
     /// The version that a compare-and-set expects.
@@ -26,9 +34,9 @@ pub(crate) struct Asked {
 /// Makes requests.
 pub(crate) struct Payloads {
     app: AppKind,
-    bytes: usize,
-    keys: u64,
-    mix: Mix,
+    value_bytes: Sizes,
+    deck: Deck,
+    keys: Keys,
     /// Whether values need names.
     named: bool,
     /// The version that was last heard of each key, for compare-and-set; empty without.
@@ -41,16 +49,17 @@ pub(crate) struct Payloads {
 
 impl Payloads {
     pub(crate) fn new(options: &LoadOptions) -> Self {
-        let (bytes, keys) = (options.payload_bytes, options.keys);
+        let workload = &options.workload;
         let mut random = Random::new(options.seed, 0x9a71);
-        let words = (POOL_BYTES + bytes).div_ceil(8);
+        let words = (POOL_BYTES + workload.value.largest() as usize).div_ceil(8);
         let pool = (0..words).flat_map(|_| random.next().to_le_bytes()).collect();
-        let known = if options.mix == Mix::All { keys as usize } else { 0 };
+        let versioned = workload.mix.has(Operation::CompareAndSet);
+        let known = if versioned { workload.keys as usize } else { 0 };
         Self {
             app: options.app,
-            bytes,
-            keys: u64::from(keys),
-            mix: options.mix,
+            value_bytes: workload.value,
+            deck: Deck::new(&workload.mix),
+            keys: Keys::new(workload.distribution, u64::from(workload.keys), options.part, options.parts),
             named: options.history.is_some(),
             versions: vec![0; known],
             random,
@@ -60,46 +69,71 @@ impl Payloads {
         }
     }
 
-    /// Writes the next request into `out`.
+    /// Writes the first request of the next operation into `out`.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Asked {
-        self.make_value();
-        out.clear();
-        if self.app == AppKind::Null {
-            out.extend_from_slice(&self.value);
-            return self.asked(Kind::Put, 0, 0);
-        }
-        let index = self.random.below(self.keys);
-        let (key, value) = (key_name(index), self.value.as_slice());
-        let kind = match self.mix {
-            Mix::Writes => Kind::Put,
-            Mix::All => match self.random.below(20) {
-                0..=7 => Kind::Put,
-                8..=14 => Kind::Get,
-                15..=16 => Kind::Delete,
-                _ => Kind::Cas,
-            },
+        let operation = self.deck.draw(&mut self.random);
+        let kind = match operation {
+            Operation::Read | Operation::Scan | Operation::ReadModifyWrite => Kind::Get,
+            Operation::Update | Operation::Insert => Kind::Put,
+            Operation::Delete => Kind::Delete,
+            Operation::CompareAndSet => Kind::Cas,
         };
-        let version = usize::try_from(index).ok().and_then(|index| self.versions.get(index));
-        let expected = version.copied().unwrap_or(0);
+        if self.app == AppKind::Null {
+            self.make_value();
+            out.clear();
+            out.extend_from_slice(&self.value);
+            return self.asked(operation, kind, 0, 0);
+        }
+        let key = match operation {
+            Operation::Insert => self.keys.insert(),
+            _ => self.keys.choose(&mut self.random),
+        };
+        self.request(operation, kind, key, out)
+    }
+
+    /// The put that follows the get of a read-modify-write.
+    pub(crate) fn write_back(&mut self, key: u64, out: &mut Vec<u8>) -> Asked {
+        self.request(Operation::ReadModifyWrite, Kind::Put, key, out)
+    }
+
+    /// The put that fills a key before the load.
+    pub(crate) fn fill(&mut self, key: u64, out: &mut Vec<u8>) -> Asked {
+        self.request(Operation::Insert, Kind::Put, key, out)
+    }
+
+    fn request(&mut self, operation: Operation, kind: Kind, key: u64, out: &mut Vec<u8>) -> Asked {
+        if matches!(kind, Kind::Put | Kind::Cas) {
+            self.make_value();
+        }
+        let expected = usize::try_from(key)
+            .ok()
+            .and_then(|place| self.versions.get(place).copied())
+            .unwrap_or(0);
+        let (name, value) = (key_name(key), self.value.as_slice());
+        let key_bytes = &name[..];
         let op = match kind {
-            Kind::Put => kv::Op::Put { key: &key, value },
-            Kind::Get => kv::Op::Get { key: &key },
-            Kind::Delete => kv::Op::Delete { key: &key },
+            Kind::Put => kv::Op::Put { key: key_bytes, value },
+            Kind::Get => kv::Op::Get { key: key_bytes },
+            Kind::Delete => kv::Op::Delete { key: key_bytes },
             Kind::Cas => kv::Op::CompareAndSet {
-                key: &key,
+                key: key_bytes,
                 expected,
                 value,
             },
         };
+        out.clear();
         op.encode_into(out);
-        self.asked(kind, index, expected)
+        self.asked(operation, kind, key, expected)
     }
 
-    fn asked(&self, kind: Kind, key: u64, expected: u64) -> Asked {
-        let named = self.named && matches!(kind, Kind::Put | Kind::Cas);
+    fn asked(&self, operation: Operation, kind: Kind, key: u64, expected: u64) -> Asked {
+        let writes = matches!(kind, Kind::Put | Kind::Cas);
+        let named = self.named && writes;
         Asked {
+            operation,
             kind,
             key,
+            bytes: if writes { u32::try_from(self.value.len()).unwrap_or(u32::MAX) } else { 0 },
             value: named.then(|| value_name(&self.value)),
             expected,
         }
@@ -107,13 +141,21 @@ impl Payloads {
 
     /// The running number in front makes every value another one.
     fn make_value(&mut self) {
+        let bytes = self.value_bytes.draw(&mut self.random) as usize;
         let offset = usize::try_from(self.random.below(POOL_BYTES as u64)).expect("below the pool's length");
         self.value.clear();
-        self.value.extend_from_slice(&self.pool[offset..offset + self.bytes]);
+        self.value.extend_from_slice(&self.pool[offset..offset + bytes]);
         let stamp = self.made.to_le_bytes();
-        let len = stamp.len().min(self.bytes);
+        let len = stamp.len().min(bytes);
         self.value[..len].copy_from_slice(&stamp[..len]);
         self.made += 1;
+    }
+
+    /// An insert has ended, well or not: its key may be chosen.
+    pub(crate) fn settled(&mut self, asked: &Asked) {
+        if asked.operation == Operation::Insert {
+            self.keys.settle(asked.key);
+        }
     }
 
     /// A result tells a key's version: the next compare-and-set of that key expects it.
@@ -143,31 +185,57 @@ pub(crate) fn key_name(mut index: u64) -> [u8; 16] {
     key
 }
 
-/// Whether a result says that the application did what was asked. A read that finds nothing, and a compare-and-set that
-/// finds another version, did.
-pub(crate) fn took_effect(app: AppKind, mix: Mix, result: &[u8]) -> bool {
-    let result = match app {
-        AppKind::Null => return true,
-        AppKind::Kv => kv::OpResult::decode(result),
-    };
-    match mix {
-        Mix::Writes => matches!(result, Ok(kv::OpResult::Written { .. })),
-        Mix::All => !matches!(result, Err(_) | Ok(kv::OpResult::Full | kv::OpResult::Malformed(_))),
+/// What a result says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The application did what was asked.
+    Done,
+    /// So it did, and found no such key.
+    NotFound,
+    /// So it did, and found another version than was expected.
+    Conflict,
+    /// It did something else, or nothing.
+    None,
+}
+
+/// What the application made of a request.
+pub(crate) fn effect(app: AppKind, kind: Kind, result: &[u8]) -> Effect {
+    use kv::OpResult as R;
+    if app == AppKind::Null {
+        return Effect::Done;
+    }
+    match (kind, kv::OpResult::decode(result)) {
+        (Kind::Put | Kind::Cas, Ok(R::Written { .. }))
+        | (Kind::Get, Ok(R::Value { .. }))
+        | (Kind::Delete, Ok(R::Deleted { .. })) => Effect::Done,
+        (Kind::Get | Kind::Delete, Ok(R::Absent)) => Effect::NotFound,
+        (Kind::Cas, Ok(R::Mismatch { .. })) => Effect::Conflict,
+        _ => Effect::None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::{Mix, Workload};
     use std::collections::BTreeSet;
+
+    fn options(workload: Workload) -> LoadOptions {
+        LoadOptions {
+            workload,
+            ..LoadOptions::default()
+        }
+    }
 
     #[test]
     fn a_seed_gives_the_same_requests_again_and_no_two_are_equal() {
         let make = |seed| {
             let mut payloads = Payloads::new(&LoadOptions {
-                keys: 100,
                 seed,
-                ..LoadOptions::default()
+                ..options(Workload {
+                    keys: 100,
+                    ..Workload::default()
+                })
             });
             let one = |_| {
                 let mut out = Vec::new();
@@ -196,22 +264,23 @@ mod tests {
         for bytes in [1, 7, 8, 9, 4_096] {
             let options = LoadOptions {
                 app: AppKind::Null,
-                payload_bytes: bytes,
-                ..LoadOptions::default()
+                ..options(Workload {
+                    value: Sizes::Constant(bytes),
+                    ..Workload::default()
+                })
             };
             let (mut payloads, mut out) = (Payloads::new(&options), Vec::new());
             payloads.next(&mut out);
-            assert_eq!(out.len(), bytes);
+            assert_eq!(out.len(), bytes as usize);
         }
     }
 
     #[test]
     fn a_mixed_load_asks_for_everything_and_expects_what_it_heard() {
-        let mut payloads = Payloads::new(&LoadOptions {
+        let mut payloads = Payloads::new(&options(Workload {
             keys: 10,
-            mix: Mix::All,
-            ..LoadOptions::default()
-        });
+            ..Workload::named("history").unwrap()
+        }));
         (0..10).for_each(|key| payloads.heard(key, &kv::OpResult::Written { version: 50 + key }.encode()));
         payloads.heard(4, &kv::OpResult::Deleted { version: 54 }.encode());
         let (mut out, mut kinds) = (Vec::new(), BTreeSet::new());
@@ -232,11 +301,29 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_is_what_the_load_asked_for() {
-        let effect = |mix, result: kv::OpResult<'_>| took_effect(AppKind::Kv, mix, &result.encode());
-        assert!(effect(Mix::Writes, kv::OpResult::Written { version: 3 }));
-        assert!(!effect(Mix::Writes, kv::OpResult::Full) && !effect(Mix::All, kv::OpResult::Full));
-        assert!(effect(Mix::All, kv::OpResult::Absent) && !effect(Mix::Writes, kv::OpResult::Absent));
-        assert!(took_effect(AppKind::Null, Mix::Writes, &[]));
+    fn a_read_modify_write_reads_a_key_and_writes_the_same() {
+        let mut payloads = Payloads::new(&options(Workload {
+            mix: Mix::of(&[(Operation::ReadModifyWrite, 1.0)]),
+            ..Workload::default()
+        }));
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let asked = payloads.next(&mut first);
+        let then = payloads.write_back(asked.key, &mut second);
+        let (get, put) = (kv::Op::decode(&first).unwrap(), kv::Op::decode(&second).unwrap());
+        assert!(matches!(get, kv::Op::Get { .. }) && matches!(put, kv::Op::Put { .. }));
+        assert_eq!((get.key(), then.operation), (put.key(), Operation::ReadModifyWrite));
+    }
+
+    #[test]
+    fn an_effect_is_what_the_request_asked_for() {
+        let of = |kind, result: kv::OpResult<'_>| effect(AppKind::Kv, kind, &result.encode());
+        assert_eq!(of(Kind::Put, kv::OpResult::Written { version: 3 }), Effect::Done);
+        assert_eq!(of(Kind::Put, kv::OpResult::Full), Effect::None);
+        assert_eq!(of(Kind::Put, kv::OpResult::Absent), Effect::None);
+        assert_eq!(of(Kind::Get, kv::OpResult::Absent), Effect::NotFound);
+        assert_eq!(of(Kind::Get, kv::OpResult::Written { version: 3 }), Effect::None);
+        assert_eq!(of(Kind::Cas, kv::OpResult::Mismatch { version: 3 }), Effect::Conflict);
+        assert_eq!(effect(AppKind::Kv, Kind::Get, &[99]), Effect::None);
+        assert_eq!(effect(AppKind::Null, Kind::Put, &[]), Effect::Done);
     }
 }

@@ -1,5 +1,9 @@
 //! Randomness that follows from a seed: SplitMix64, one addition and three multiplications a number.
 
+use std::convert::Infallible;
+
+use rand::TryRng;
+
 /// A stream of random numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Random(u64);
@@ -21,11 +25,36 @@ impl Random {
         u64::try_from(wide >> 64).expect("a product shifted by its half")
     }
 
+    /// Uniform in 0..1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Exponentially distributed with mean 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         // 53 bits, in (0, 1]: the logarithm is finite.
         let uniform = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
         -uniform.ln()
+    }
+}
+
+/// For distributions of `rand_distr`.
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.next() >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.next())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
     }
 }
 

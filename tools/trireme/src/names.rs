@@ -1,7 +1,5 @@
 //! Words of the command line for the choices of the configuration.
 
-use std::time::Duration;
-
 use trireme_config::{AppKind, ClientAuth, Durability};
 
 /// Application.
@@ -61,25 +59,7 @@ impl From<Durable> for Durability {
     }
 }
 
-/// Reads `10s`, `500ms`, `2m`, `1.5s`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| c != '.' && !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("give a number and a unit: 500ms, 10s, 2m".to_owned()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "give a number and a unit: 500ms, 10s, 2m".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| "too long".to_owned())
-}
+pub(crate) use trireme_load::duration;
 
 /// Requests per second, or as many as the cluster takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,6 +68,15 @@ pub(crate) enum Rate {
     Max,
     /// Open loop.
     PerSecond(f64),
+}
+
+impl From<Rate> for trireme_load::Rate {
+    fn from(rate: Rate) -> Self {
+        match rate {
+            Rate::Max => trireme_load::Rate::Max,
+            Rate::PerSecond(rate) => trireme_load::Rate::PerSecond(rate),
+        }
+    }
 }
 
 /// Reads `max` or a number.
@@ -102,6 +91,7 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn durations_need_a_unit() {

@@ -123,6 +123,7 @@ struct House {
     executed: HashMap<(ClientId, u64), Digest>,
     slot: u64,
     waiting: Vec<Bytes>,
+    app: AppKind,
     result: Bytes,
 }
 
@@ -152,6 +153,7 @@ impl House {
             executed: HashMap::new(),
             slot: 0,
             waiting: Vec::new(),
+            app: cluster.app,
             result: if cluster.app == AppKind::Kv {
                 result.into()
             } else {
@@ -255,7 +257,10 @@ impl House {
             for request in bundle.requests() {
                 let key = (client, request.number);
                 let digest = *self.executed.entry(key).or_insert_with(|| request.digest(&client));
-                let outcome = Outcome::Executed(self.result.clone());
+                // The key-value store's get finds something; everything else writes.
+                let get = self.app == AppKind::Kv && request.payload.first() == Some(&2);
+                let result = if get { Bytes::from_static(b"\x02\x07\0\0\0\0\0\0\0found") } else { self.result.clone() };
+                let outcome = Outcome::Executed(result);
                 let entry = ReplyEntry {
                     number: request.number,
                     request: digest,

@@ -38,7 +38,7 @@ pub(crate) fn plan(args: &LocalArgs) -> Result<Option<Network>> {
         clients.sort_by_key(|region| replicas.iter().position(|own| own == region));
         clients.dedup();
     }
-    Ok(Some(Network::new(name, matrix, &replicas, &clients, args.seed)?))
+    Ok(Some(Network::new(name, matrix, &replicas, &clients, args.load.seed)?))
 }
 
 /// The physical floor in microseconds, over the clients of a run.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};
-use trireme_load::LoadOptions;
 use trireme_pipeline::topology::CorePlan;
 
+use crate::load::ShapeArgs;
 use crate::local::network;
 use crate::local::report::{Latency, Report, SCHEMA};
 use crate::names::{self, App, Auth, Durable, Rate};
@@ -25,27 +25,11 @@ pub(crate) struct LocalArgs {
     /// How long the load runs
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = names::duration)]
     pub(crate) duration: Duration,
-    /// Requests per second (open loop, latency from the time at which each was due), or max (closed loop)
-    #[arg(long, value_name = "R|max", default_value = "max", value_parser = names::rate)]
-    pub(crate) rate: Rate,
     /// Client identities
     #[arg(long, value_name = "C", default_value_t = 16)]
     pub(crate) clients: u32,
-    /// Requests in flight, over all clients (closed loop) [default: 512, or 32 bundles]
-    #[arg(long, value_name = "K")]
-    pub(crate) in_flight: Option<u32>,
-    /// Bytes of each written value
-    #[arg(long, value_name = "BYTES", default_value_t = 512)]
-    pub(crate) payload: usize,
-    /// Requests under one client signature
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub(crate) bundle: u32,
-    /// Different keys [default: 100000, or 1000 with --history]
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) keys: Option<u32>,
-    /// Send puts, gets, deletes and compare-and-sets, write what clients were told, and check that it is linearizable
-    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
-    pub(crate) history: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) load: ShapeArgs,
     /// Emulate a wide-area network: autobahn, ibm, three-regions, a CSV file of round-trip times, or lan: no delays
     /// until `trireme wan` makes some
     #[arg(long, value_name = "NAME|FILE")]
@@ -74,9 +58,6 @@ pub(crate) struct LocalArgs {
     /// Keep the data after the run
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Seed of the load
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub(crate) seed: u64,
     /// Where to write the report
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -84,7 +65,7 @@ pub(crate) struct LocalArgs {
     #[arg(long, value_name = "TIME", value_parser = names::duration, conflicts_with = "serve")]
     pub(crate) kill_leader_at: Option<Duration>,
     /// No load: run until Ctrl-C, for clients of your own
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["history", "sweep"])]
     pub(crate) serve: bool,
 }
 
@@ -104,17 +85,6 @@ impl LocalArgs {
         self.f.unwrap_or(Quorums::default_f(self.replicas))
     }
 
-    /// Different keys.
-    pub(crate) fn keys(&self) -> u32 {
-        self.keys.unwrap_or(crate::load::default_keys(self.history.is_some()))
-    }
-
-    /// Requests in flight of the closed loop.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight
-            .unwrap_or_else(|| LoadOptions::default_in_flight(self.bundle))
-    }
-
     /// Refuses what cannot be run, before anything is made.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(
@@ -127,22 +97,16 @@ impl LocalArgs {
             self.duration >= Duration::from_millis(100),
             "--duration must be at least 100ms"
         );
+        ensure!(self.clients > 0, "--clients must be positive");
+        self.load.check(self.clients)?;
+        let plain = self.load.workload()?;
         ensure!(
-            self.clients > 0 && self.bundle > 0 && self.keys() > 0,
-            "--clients, --bundle and --keys must be positive"
-        );
-        ensure!(
-            self.in_flight() >= self.bundle,
-            "--in-flight {} is less than one bundle of {} requests",
-            self.in_flight(),
-            self.bundle
-        );
-        ensure!(
-            self.history.is_none() || self.app == App::Kv,
-            "--history needs --app kv"
+            self.app == App::Kv || self.load.history.is_none() && plain.only_writes() && !plain.fill,
+            "--history and --workload need --app kv"
         );
         if let Some(at) = self.kill_leader_at {
             ensure!(at < self.duration, "--kill-leader-at must lie within --duration");
+            ensure!(!self.load.sweep, "--kill-leader-at needs one run, --sweep makes several");
             ensure!(
                 self.f() > 0,
                 "--kill-leader-at needs f >= 1: without the leader nothing could commit"
@@ -156,8 +120,10 @@ impl LocalArgs {
     /// A report with what is known before the run.
     pub(crate) fn report(&self) -> Report {
         let p = Quorums::new(self.replicas, self.f()).map_or(0, |quorums| quorums.p());
-        let (in_flight, offered_rate) = match self.rate {
-            Rate::Max => (Some(self.in_flight()), None),
+        let workload = self.load.workload().unwrap_or_default();
+        let (in_flight, offered_rate) = match self.load.rate {
+            Rate::Max if self.load.sweep => (None, None),
+            Rate::Max => (Some(self.load.in_flight()), None),
             Rate::PerSecond(rate) => (None, Some(rate)),
         };
         Report {
@@ -180,10 +146,11 @@ impl LocalArgs {
             data_kept: false,
             clients: self.clients,
             in_flight,
-            bundle: self.bundle,
-            payload_bytes: self.payload,
-            keys: self.keys(),
-            seed: self.seed,
+            bundle: self.load.bundle,
+            payload_bytes: workload.value.largest(),
+            keys: workload.keys,
+            workload: workload.name,
+            seed: self.load.seed,
             duration_s: self.duration.as_secs_f64(),
             offered_rate,
             wan: self.wan.clone(),
@@ -227,6 +194,7 @@ impl LocalArgs {
             alarms: None,
             kill_leader: None,
             linearizable: None,
+            load: None,
             notes: Vec::new(),
         }
     }
@@ -253,17 +221,18 @@ mod tests {
     fn the_defaults_are_those_of_the_main_job() {
         let args = parse("");
         args.check().unwrap();
+        let report = args.report();
         assert_eq!(
-            (args.replicas, args.f(), args.payload, args.keys()),
+            (args.replicas, args.f(), report.payload_bytes, report.keys),
             (4, 1, 512, 100_000)
         );
         assert_eq!(
-            (args.duration, args.rate, args.bundle),
+            (args.duration, args.load.rate, args.load.bundle),
             (Duration::from_secs(10), Rate::Max, 1)
         );
         assert_eq!(args.report().p, 0);
         assert_eq!(
-            (parse("").in_flight(), parse("--bundle 64").in_flight()),
+            (parse("").load.in_flight(), parse("--bundle 64").load.in_flight()),
             (512, 32 * 64)
         );
     }
@@ -277,6 +246,10 @@ mod tests {
         args.check().unwrap();
         assert_eq!((args.report().p, args.report().offered_rate), (1, Some(1000.0)));
         assert!(parse("--serve").serve);
+        let ycsb = parse("--workload ycsb-b --keys 5000 --processes 2 --arrivals sine --key-distribution hotspot");
+        ycsb.check().unwrap();
+        let report = ycsb.report();
+        assert_eq!((report.workload.as_str(), report.keys, report.payload_bytes), ("ycsb-b", 5_000, 1_000));
     }
 
     #[test]
@@ -297,6 +270,10 @@ mod tests {
             "--wan autobahn --regions us-east1,us-east5,us-west1,mars",
             "--wan autobahn --client-regions mars",
             "--regions us-east1",
+            "--processes 4 --clients 3",
+            "--workload ycsb-a --app null",
+            "--workload no-such-file",
+            "--payload 100000",
         ] {
             assert!(parse(line).check().is_err(), "{line}");
         }

@@ -35,8 +35,9 @@ pub(crate) struct Report {
     pub(crate) clients: u32,
     pub(crate) in_flight: Option<u32>,
     pub(crate) bundle: u32,
-    pub(crate) payload_bytes: usize,
+    pub(crate) payload_bytes: u32,
     pub(crate) keys: u32,
+    pub(crate) workload: String,
     pub(crate) seed: u64,
     pub(crate) duration_s: f64,
     pub(crate) offered_rate: Option<f64>,
@@ -81,6 +82,7 @@ pub(crate) struct Report {
     pub(crate) alarms: Option<u64>,
     pub(crate) kill_leader: Option<KillLeader>,
     pub(crate) linearizable: Option<bool>,
+    pub(crate) load: Option<trireme_load::Record>,
     pub(crate) notes: Vec<String>,
 }
 

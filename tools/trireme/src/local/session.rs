@@ -14,7 +14,7 @@ use trireme_transport::wan::Network;
 use crate::check_history;
 use crate::disk::{self, Disk};
 use crate::init::{self, Made, Plan};
-use crate::load::progress_line;
+use crate::load::{Display, write_files};
 use crate::local::compare::{self, Seen};
 use crate::local::figures::Span;
 use crate::local::kill::{self, Kill};
@@ -58,7 +58,7 @@ pub(super) async fn run(args: &LocalArgs, report: &mut Report, place: &Place, co
     verify(args, report, &mut cluster, &loaded, span).await?;
     stop(&mut cluster)?;
     compare_streams(report, &cluster, &acknowledged)?;
-    if let Some(history) = &args.history {
+    if let Some(history) = &args.load.history {
         say!("check that the history in {} is linearizable", history.display());
         report.linearizable = Some(check_history::is_linearizable(history)?);
     }
@@ -225,7 +225,8 @@ async fn load(
     cluster: &mut Cluster,
     acknowledged: &Path,
 ) -> Result<(Loaded, Span)> {
-    say!("load  {}", loading::describe(args));
+    say!("load  {}", loading::describe(args)?);
+    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep);
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
     let cpu_before = cluster.replicas.borrow().cpu_us();
@@ -254,7 +255,7 @@ async fn load(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let loaded = loop {
         tokio::select! {
-            Some(second) = loading.seconds.recv() => say!("      {}", progress_line(&second)),
+            Some(event) = loading.events.recv() => display.show(&event),
             done = &mut loading.done => break done.context("the load generator ended without a result")??,
             _ = tick.tick() => {
                 let mut replicas = cluster.replicas.borrow_mut();
@@ -263,6 +264,11 @@ async fn load(
             }
         }
     };
+    while let Ok(event) = loading.events.try_recv() {
+        display.show(&event);
+    }
+    display.end();
+    write_files(&args.load, loaded.record())?;
     running.set(false);
     cluster.replicas.borrow_mut().measure();
     let killed = match killing.take() {

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 
+use crate::load;
 use crate::local::report::Report;
 use crate::say::say;
 
@@ -48,6 +49,9 @@ pub(super) fn print(report: &Report) {
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |us| format!("{:.2}", us / 1e3));
     let latency = &report.latency_us;
     say!("");
+    if let Some(sweep) = report.load.as_ref().and_then(|load| load.sweep.as_ref()) {
+        load::print_knee(sweep);
+    }
     say!(
         "throughput      {} ops/s, {} MB/s",
         figure(report.throughput_ops_s),
@@ -116,6 +120,9 @@ pub(super) fn print(report: &Report) {
         "memory          {} MB at most for one replica",
         figure(report.rss_mb_max)
     );
+    if let Some(record) = &report.load {
+        load::print_generator(record);
+    }
     if let Some(kill) = &report.kill_leader {
         say!(
             "leader killed   replica {} at {} s: {} ms without commits, {} ms without acknowledgements, caught up {} s after its \
