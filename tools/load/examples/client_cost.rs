@@ -31,8 +31,8 @@ fn main() {
             rate,
             ..LoadOptions::default()
         };
-        let report =
-            run_blocking(&doors.cluster, &keys(16), &options, &Stop::default(), None, |_| {}).expect("the doors answer");
+        let report = run_blocking(&doors.cluster, &keys(16), &options, &Stop::default(), None, |_| {})
+            .expect("the doors answer");
         let s = &report.record.summary;
         let rate = match rate {
             Rate::Max => "max".to_owned(),

@@ -13,12 +13,11 @@ pub(crate) struct Schedule {
     curve: Curve,
     /// Whether arrivals are independent of each other, or evenly spread.
     scattered: bool,
-    /// Seconds between two arrivals at the mean rate.
-    interval_s: f64,
+    /// The mean rate.
+    per_second: f64,
     random: Random,
-    /// What has come before the next arrival to plan, as the curve counts it; a float, so that rounding does not add up
-    /// to another rate.
-    load_s: f64,
+    /// What has come before the next arrival to plan, in arrivals at the mean rate.
+    load: f64,
     end_ns: u64,
     bundle: usize,
     /// Planned and not yet sent, ascending: at least one bundle ahead.
@@ -31,9 +30,9 @@ impl Schedule {
         let mut schedule = Self {
             curve: Curve::new(arrivals, end_ns as f64 / 1e9),
             scattered: arrivals != Arrivals::Constant,
-            interval_s: 1.0 / per_second,
+            per_second,
             random: Random::new(seed, 0xa441),
-            load_s: 0.0,
+            load: 0.0,
             end_ns,
             bundle: bundle as usize,
             planned: VecDeque::new(),
@@ -71,13 +70,13 @@ impl Schedule {
     /// Plans until one bundle lies ahead of `now_ns`, and drops what the backlog cannot hold.
     pub(crate) fn plan(&mut self, now_ns: u64) {
         while self.planned.len() < self.bundle || self.planned.back().is_some_and(|&last| last <= now_ns) {
-            let time = (self.curve.time(self.load_s) * 1e9) as u64;
+            let time = (self.curve.time(self.load / self.per_second) * 1e9) as u64;
             if time >= self.end_ns {
                 break;
             }
             self.planned.push_back(time);
             let gap = if self.scattered { self.random.exponential() } else { 1.0 };
-            self.load_s += gap * self.interval_s;
+            self.load += gap;
             if self.planned.len() > MAX_BACKLOG.max(self.bundle) {
                 self.dropped.extend(self.planned.pop_front());
             }

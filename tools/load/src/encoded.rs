@@ -30,7 +30,8 @@ impl Encoded {
     pub fn add(&mut self, other: &Self) {
         if self.0.add(&other.0).is_err() {
             for value in other.0.iter_recorded() {
-                self.0.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+                self.0
+                    .saturating_record_n(value.value_iterated_to(), value.count_at_value());
             }
         }
     }

@@ -68,7 +68,8 @@ impl Load<'_> {
             });
             return;
         }
-        self.meter.complete(asked.operation, intended, now, u64::from(asked.bytes));
+        self.meter
+            .complete(asked.operation, intended, now, u64::from(asked.bytes));
     }
 
     fn on_failure(&mut self, asked: &Asked, error: SubmitError) -> Result<(), LoadError> {
@@ -83,7 +84,11 @@ impl Load<'_> {
             SubmitError::Refused(_) | SubmitError::NumberTaken | SubmitError::ResultGone
         );
         self.refusals_in_a_row += u64::from(lasting || self.filling);
-        let most = if self.filling { REFUSALS_TO_END_FILLING } else { REFUSALS_TO_END };
+        let most = if self.filling {
+            REFUSALS_TO_END_FILLING
+        } else {
+            REFUSALS_TO_END
+        };
         if self.refusals_in_a_row >= most {
             Err(LoadError::Refused(error))
         } else {

@@ -68,19 +68,14 @@ impl GeneratorCheck {
         self.ok = self.limits.is_empty();
     }
 
-    /// Joins what another part of the same load says: the worst of both.
-    pub fn join(&mut self, other: &Self) {
+    /// Joins what another part of the same load measured, the worst of both, and judges it by the latency of both.
+    pub(crate) fn join(&mut self, other: &Self, latency: &LatencyUs) {
         self.late_us = worst(&self.late_us, &other.late_us);
         self.loop_lag_us = worst(&self.loop_lag_us, &other.loop_lag_us);
         self.waited_for_room += other.waited_for_room;
         self.cpu_share = self.cpu_share.max(other.cpu_share);
         self.no_core_share = self.no_core_share.max(other.no_core_share);
-        for limit in &other.limits {
-            if !self.limits.contains(limit) {
-                self.limits.push(limit.clone());
-            }
-        }
-        self.ok = self.limits.is_empty();
+        self.judge(latency);
     }
 }
 
@@ -222,9 +217,15 @@ mod tests {
         let mut late = Watch::new();
         (0..98).for_each(|_| late.sent(0, 10_000, 1));
         (0..2).for_each(|_| late.sent(0, 3_000_000, 1));
-        assert!(late.check(1.0, &latency(20_000.0)).ok, "less than a tenth of the latency");
+        assert!(
+            late.check(1.0, &latency(20_000.0)).ok,
+            "less than a tenth of the latency"
+        );
         let check = late.check(1.0, &latency(1_000.0));
-        assert!(!check.ok && check.limits[0].starts_with("one request in a hundred"), "{check:?}");
+        assert!(
+            !check.ok && check.limits[0].starts_with("one request in a hundred"),
+            "{check:?}"
+        );
         let mut busy = GeneratorCheck {
             cpu_share: 0.95,
             no_core_share: 0.3,
@@ -233,7 +234,7 @@ mod tests {
         busy.judge(&latency(1.0));
         assert_eq!(busy.limits.len(), 2);
         let mut both = check;
-        both.join(&busy);
+        both.join(&busy, &latency(1_000.0));
         assert_eq!((both.limits.len(), both.ok, both.cpu_share), (3, false, 0.95));
     }
 }

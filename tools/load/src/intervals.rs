@@ -47,7 +47,12 @@ pub fn write_intervals(into: impl Write, started: SystemTime, lines: &[Interval]
     let base = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     write_lines(into, started, |log| {
         lines.iter().try_for_each(|line| {
-            log(line.tag.as_deref(), line.from_unix_s - base, line.length_s, &line.latencies)
+            log(
+                line.tag.as_deref(),
+                line.from_unix_s - base,
+                line.length_s,
+                &line.latencies,
+            )
         })
     })
 }
@@ -194,7 +199,10 @@ mod tests {
         assert!(text.contains("#[Histogram log format version 1.3]\n"), "{text}");
         let lines = read_hlog(&bytes).unwrap();
         let tags: Vec<_> = lines.iter().map(|line| line.tag.as_deref()).collect();
-        assert_eq!(tags, [None, Some("read"), Some("update"), None, Some("read"), Some("update")]);
+        assert_eq!(
+            tags,
+            [None, Some("read"), Some("update"), None, Some("read"), Some("update")]
+        );
         let counts: Vec<u64> = lines.iter().map(|line| line.latencies.0.len()).collect();
         assert_eq!(counts, [2, 1, 1, 4, 2, 2]);
         assert_eq!((lines[3].from_unix_s, lines[3].length_s), (1_700_000_001.0, 1.0));
@@ -208,6 +216,9 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let columns: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
         assert_eq!(columns, [15; 4]);
-        assert!(text.lines().nth(1).unwrap().starts_with("1,-1.000,1.000,false,1.0,"), "{text}");
+        assert!(
+            text.lines().nth(1).unwrap().starts_with("1,-1.000,1.000,false,1.0,"),
+            "{text}"
+        );
     }
 }

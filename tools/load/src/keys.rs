@@ -160,7 +160,9 @@ impl Keys {
         let Some(own) = key.checked_sub(self.base + self.part).map(|past| past / self.parts) else {
             return;
         };
-        let place = own.checked_sub(self.settled).and_then(|place| usize::try_from(place).ok());
+        let place = own
+            .checked_sub(self.settled)
+            .and_then(|place| usize::try_from(place).ok());
         if let Some(open) = place.and_then(|place| self.open.get_mut(place)) {
             *open = true;
         }
@@ -231,7 +233,11 @@ mod tests {
         // 1 / H(10,000) = 0.1022 to the first, half of it to the second; other ranks may fall on the same keys.
         assert!((0.098..0.108).contains(&shares[0]), "{}", shares[0]);
         assert!((0.048..0.058).contains(&shares[1]), "{}", shares[1]);
-        let top: Vec<u64> = counts.iter().filter(|(_, count)| **count > 2_000).map(|(key, _)| *key).collect();
+        let top: Vec<u64> = counts
+            .iter()
+            .filter(|(_, count)| **count > 2_000)
+            .map(|(key, _)| *key)
+            .collect();
         assert!(top.windows(2).any(|pair| pair[1] - pair[0] > 100), "scattered: {top:?}");
     }
 
@@ -273,7 +279,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<KeyDistribution>().unwrap().to_string(), text);
         }
-        for bad in ["zipf", "zipfian:theta=1", "hotspot:keys=0", "hotspot:requests=2", "latest:exponent=nan"] {
+        for bad in [
+            "zipf",
+            "zipfian:theta=1",
+            "hotspot:keys=0",
+            "hotspot:requests=2",
+            "latest:exponent=nan",
+        ] {
             assert!(bad.parse::<KeyDistribution>().is_err(), "{bad}");
         }
     }

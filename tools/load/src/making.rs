@@ -21,7 +21,7 @@ use crate::run::{Report, Start, Stop};
 use crate::summary::{LatencyUs, Second, Summary};
 
 /// Seconds shorter than this at the end of the measured time are left to the drain's first.
-const SHORTEST_SECOND_NS: u64 = 1_000_000;
+const SHORTEST_SECOND_NS: u64 = 100_000_000;
 
 /// A submitted bundle: when each of its requests was meant to be sent.
 #[derive(Default)]
@@ -114,7 +114,11 @@ impl<'a> Load<'a> {
             free: Vec::new(),
             follow_ups: VecDeque::new(),
             in_flight: 0,
-            next_second_ns: if first_second_ns == 0 { 1_000_000_000 } else { first_second_ns },
+            next_second_ns: if first_second_ns == 0 {
+                1_000_000_000
+            } else {
+                first_second_ns
+            },
             refusals_in_a_row: 0,
             requests: vec![Vec::new(); options.bundle.max(crate::filling::BUNDLE) as usize],
             done: Vec::new(),
@@ -280,7 +284,14 @@ impl<'a> Load<'a> {
         let summary = self.summary();
         let check = self.watch.check(summary.measured_s, &summary.latency_us);
         let started = self.started + self.options.warm_up;
-        let record = Record::new(Setting::of(self.options), started, summary, self.meter, self.seconds, check);
+        let record = Record::new(
+            Setting::of(self.options),
+            started,
+            summary,
+            self.meter,
+            self.seconds,
+            check,
+        );
         Ok(Report {
             record,
             acknowledged: self.recorder.finish()?,

@@ -58,7 +58,7 @@ pub fn merge(records: Vec<Record>) -> Result<Record, MergeError> {
             own.latencies.add(&figures.latencies);
             *own = OperationFigures::of(std::mem::take(&mut own.latencies));
         }
-        all.generator.join(&part.generator);
+        all.generator.join(&part.generator, &LatencyUs::of(&all.latencies.0));
         join(&mut all.summary, &part.summary);
         seconds.push((offset, part.seconds));
     }
@@ -243,12 +243,20 @@ mod tests {
         assert_eq!((all.parts, all.summary.clients, all.summary.failed), (2, 8, 2));
         assert_eq!((all.summary.throughput_ops_s, all.latencies.0.len()), (40.0, 80));
         assert_eq!(all.summary.failures["overloaded"], 2);
-        assert!((all.summary.client_cpu_us_per_op - 5.0).abs() < 1e-9, "weighted by operations");
+        assert!(
+            (all.summary.client_cpu_us_per_op - 5.0).abs() < 1e-9,
+            "weighted by operations"
+        );
         assert_eq!(all.started_unix_us, 100_000_000);
         let p50 = all.summary.latency_us.p50;
         assert!((5_990.0..6_010.0).contains(&p50), "{p50}");
         let counts: Vec<u64> = all.seconds.iter().map(|second| second.latencies.0.len()).collect();
-        assert_eq!(counts, [0, 0, 40, 40], "{:?}", all.seconds.iter().map(|s| s.from_s).collect::<Vec<_>>());
+        assert_eq!(
+            counts,
+            [0, 0, 40, 40],
+            "{:?}",
+            all.seconds.iter().map(|s| s.from_s).collect::<Vec<_>>()
+        );
         assert_eq!(all.seconds[2].ops_s, 40.0);
         let text = serde_json::to_string(&all).unwrap();
         let again = Record::from_json(&text).unwrap();
@@ -275,7 +283,11 @@ mod tests {
                 latencies,
             }
         };
-        let one = vec![line(None, 10.0, 1_000), line(Some("read"), 10.0, 2_000), line(None, 11.0, 1_000)];
+        let one = vec![
+            line(None, 10.0, 1_000),
+            line(Some("read"), 10.0, 2_000),
+            line(None, 11.0, 1_000),
+        ];
         let two = vec![line(None, 10.1, 5_000)];
         let all = merge_intervals(vec![one, two]);
         let shape: Vec<_> = all

@@ -182,7 +182,9 @@ impl Meter {
             second: self.seconds,
             from_s: self.second_from_ns as f64 / 1e9 - self.from_ns as f64 / 1e9,
             length_s,
-            measured: self.in_measured_time(now_ns.saturating_sub(1)) && self.second_from_ns >= self.from_ns,
+            // A late timer ends the last second after the measured time: it belongs there all the same.
+            measured: self.second_from_ns >= self.from_ns
+                && self.in_measured_time(u64::midpoint(self.second_from_ns, now_ns)),
             ops_s: self.second.len() as f64 / length_s,
             p50_us: latency.p50,
             p90_us: latency.p90,
@@ -211,7 +213,10 @@ impl Meter {
         };
         let all = take(&mut self.interval, &mut self.measured);
         let kinds = self.interval_by.iter_mut().zip(self.by_operation.values_mut());
-        (all, kinds.map(|((kind, own), total)| (*kind, take(own, total))).collect())
+        (
+            all,
+            kinds.map(|((kind, own), total)| (*kind, take(own, total))).collect(),
+        )
     }
 }
 
@@ -275,7 +280,13 @@ mod tests {
         meter.fail(&SubmitError::TimedOut);
         let first = end(&mut meter, S);
         assert_eq!(
-            (first.second, first.measured, first.failed, first.unknown, first.in_flight),
+            (
+                first.second,
+                first.measured,
+                first.failed,
+                first.unknown,
+                first.in_flight
+            ),
             (1, false, 1, 1, 3)
         );
         assert_eq!((first.ops_s, first.from_s, first.latencies.0.len()), (1.0, -1.0, 0));
@@ -286,6 +297,9 @@ mod tests {
         assert_eq!((second.latencies.0.len(), second.failed), (2, 0));
         assert_eq!(second.by_operation[&Operation::Update].0.len(), 1);
         assert!(!end(&mut meter, 3 * S).measured && !meter.has_news());
-        assert_eq!((meter.measured.len(), meter.by_operation[&Operation::Read].len()), (2, 1));
+        assert_eq!(
+            (meter.measured.len(), meter.by_operation[&Operation::Read].len()),
+            (2, 1)
+        );
     }
 }

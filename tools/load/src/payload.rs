@@ -59,7 +59,12 @@ impl Payloads {
             app: options.app,
             value_bytes: workload.value,
             deck: Deck::new(&workload.mix),
-            keys: Keys::new(workload.distribution, u64::from(workload.keys), options.part, options.parts),
+            keys: Keys::new(
+                workload.distribution,
+                u64::from(workload.keys),
+                options.part,
+                options.parts,
+            ),
             named: options.history.is_some(),
             versions: vec![0; known],
             random,
@@ -133,7 +138,11 @@ impl Payloads {
             operation,
             kind,
             key,
-            bytes: if writes { u32::try_from(self.value.len()).unwrap_or(u32::MAX) } else { 0 },
+            bytes: if writes {
+                u32::try_from(self.value.len()).unwrap_or(u32::MAX)
+            } else {
+                0
+            },
             value: named.then(|| value_name(&self.value)),
             expected,
         }

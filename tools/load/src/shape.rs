@@ -154,7 +154,11 @@ impl Curve {
         let width = self.length / f64::from(steps);
         let (mut left, mut time) = (load, 0.0);
         for step in 0..steps {
-            let way = if steps == 1 { 0.0 } else { f64::from(step) / f64::from(steps - 1) };
+            let way = if steps == 1 {
+                0.0
+            } else {
+                f64::from(step) / f64::from(steps - 1)
+            };
             let factor = from + (to - from) * way;
             if left <= width * factor || step + 1 == steps {
                 return time + left / factor;
@@ -181,7 +185,11 @@ fn angle(value: f64, depth: f64) -> f64 {
             low = x;
         }
         let next = x - excess / (1.0 + depth * x.sin());
-        x = if next > low && next < high { next } else { f64::midpoint(low, high) };
+        x = if next > low && next < high {
+            next
+        } else {
+            f64::midpoint(low, high)
+        };
     }
     x
 }
@@ -210,7 +218,10 @@ mod tests {
     #[test]
     fn each_shape_has_its_rate_at_each_time() {
         assert_eq!(tenths("constant"), [1_000; 10]);
-        assert_eq!(tenths("burst:period=2s,share=0.5"), [2_000, 0, 2_000, 0, 2_000, 0, 2_000, 0, 2_000, 0]);
+        assert_eq!(
+            tenths("burst:period=2s,share=0.5"),
+            [2_000, 0, 2_000, 0, 2_000, 0, 2_000, 0, 2_000, 0]
+        );
         assert_eq!(
             tenths("step:from=1,to=3,steps=5"),
             [1_000, 1_000, 1_500, 1_500, 2_000, 2_000, 2_500, 2_500, 3_000, 3_000]
@@ -225,7 +236,11 @@ mod tests {
 
     #[test]
     fn time_never_runs_backwards() {
-        for text in ["burst:share=0.01", "step:from=2,to=0.1,steps=7", "sine:period=100ms,depth=0.99"] {
+        for text in [
+            "burst:share=0.01",
+            "step:from=2,to=0.1,steps=7",
+            "sine:period=100ms,depth=0.99",
+        ] {
             let curve = curve(text);
             let times: Vec<f64> = (0..50_000).map(|step| curve.time(f64::from(step) * 1e-4)).collect();
             assert!(times.is_sorted() && times[0] == 0.0, "{text}");
@@ -244,7 +259,14 @@ mod tests {
             assert_eq!(text.parse::<Arrivals>().unwrap().to_string(), text);
         }
         assert_eq!("fixed".parse(), Ok(Arrivals::Constant), "its former name");
-        for bad in ["burst:share=0", "step:from=0", "step:steps=0", "sine:depth=1", "sine:period=0s", "square"] {
+        for bad in [
+            "burst:share=0",
+            "step:from=0",
+            "step:steps=0",
+            "sine:depth=1",
+            "sine:period=0s",
+            "square",
+        ] {
             assert!(bad.parse::<Arrivals>().is_err(), "{bad}");
         }
     }

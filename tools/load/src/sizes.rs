@@ -160,7 +160,9 @@ mod tests {
             let sizes: Sizes = text.parse().unwrap();
             let drawn: Vec<u32> = (0..100_000).map(|_| sizes.draw(&mut random)).collect();
             assert!(
-                drawn.iter().all(|size| (sizes.smallest()..=sizes.largest()).contains(size)),
+                drawn
+                    .iter()
+                    .all(|size| (sizes.smallest()..=sizes.largest()).contains(size)),
                 "{text}"
             );
             let mean = drawn.iter().map(|&size| f64::from(size)).sum::<f64>() / 1e5;
@@ -171,7 +173,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "-1", "uniform:min=9,max=3", "uniform:size=3", "zipfian:exponent=-1", "huge"] {
+        for bad in [
+            "",
+            "-1",
+            "uniform:min=9,max=3",
+            "uniform:size=3",
+            "zipfian:exponent=-1",
+            "huge",
+        ] {
             assert!(bad.parse::<Sizes>().is_err(), "{bad}");
         }
     }

@@ -94,7 +94,10 @@ impl Slo {
 
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bounds = self.bounds.iter().map(|(bound, us)| format!("{}={}ms", bound.name(), us / 1e3));
+        let bounds = self
+            .bounds
+            .iter()
+            .map(|(bound, us)| format!("{}={}ms", bound.name(), us / 1e3));
         let mut parts: Vec<String> = bounds.collect();
         if (self.failed_share - FAILED_SHARE).abs() > 1e-12 {
             parts.push(format!("failed={}%", self.failed_share * 100.0));

@@ -224,7 +224,10 @@ impl Workload {
 
     /// Whether it asks for puts only.
     pub fn only_writes(&self) -> bool {
-        self.mix.shares().iter().all(|(operation, _)| *operation == Operation::Update)
+        self.mix
+            .shares()
+            .iter()
+            .all(|(operation, _)| *operation == Operation::Update)
     }
 
     /// Checks what serde cannot.
@@ -252,7 +255,10 @@ impl Workload {
                 "scan: the key-value application has no order of keys to scan",
             ),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
+        rules
+            .iter()
+            .find(|(holds, _)| !holds)
+            .map_or(Ok(()), |(_, why)| Err(why))
     }
 }
 
@@ -304,7 +310,10 @@ mod tests {
         let text = "keys = 50\ndistribution = \"latest\"\nvalue = \"uniform:min=1,max=9\"\n[mix]\nread = 3\n\
                     read-modify-write = 1\n";
         let workload = Workload::from_toml("mine", text).unwrap();
-        assert_eq!((workload.name.as_str(), workload.keys, workload.fill), ("mine", 50, false));
+        assert_eq!(
+            (workload.name.as_str(), workload.keys, workload.fill),
+            ("mine", 50, false)
+        );
         assert_eq!(
             workload.mix.shares(),
             [(Operation::Read, 0.75), (Operation::ReadModifyWrite, 0.25)]

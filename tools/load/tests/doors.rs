@@ -129,7 +129,10 @@ fn what_stays_unanswered_is_unknown_and_what_is_refused_has_failed() {
     };
     let full = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {}).unwrap();
     assert_eq!((full.record.summary.acknowledged, full.record.summary.unknown), (0, 0));
-    assert_eq!(full.record.summary.failures.get("overloaded"), Some(&full.record.summary.failed));
+    assert_eq!(
+        full.record.summary.failures.get("overloaded"),
+        Some(&full.record.summary.failed)
+    );
     assert!(full.record.summary.failed > 500, "{:?}", full.record.summary);
 }
 
@@ -185,12 +188,26 @@ fn a_mixed_load_fills_its_store_and_tells_its_operations_apart() {
     let (record, summary) = (&report.record, &report.record.summary);
     let counts: Vec<u64> = record.operations.values().map(|figures| figures.count).collect();
     assert_eq!(counts.iter().sum::<u64>(), record.latencies.0.len());
-    assert!(counts.len() == 3 && counts.iter().all(|count| *count > 50), "{counts:?}");
+    assert!(
+        counts.len() == 3 && counts.iter().all(|count| *count > 50),
+        "{counts:?}"
+    );
     let in_seconds: u64 = record.seconds.iter().map(|second| second.latencies.0.len()).sum();
-    assert_eq!(in_seconds, record.latencies.0.len(), "every second's latencies are in the total");
+    assert_eq!(
+        in_seconds,
+        record.latencies.0.len(),
+        "every second's latencies are in the total"
+    );
     // 300 keys, a request for each operation, and one more for each read-modify-write.
-    assert!(summary.acknowledged > 300 + 500 && summary.failed + summary.unknown == 0, "{summary:?}");
-    assert_eq!((summary.without_effect, summary.not_found), (0, 0), "every key was written before it was read");
+    assert!(
+        summary.acknowledged > 300 + 500 && summary.failed + summary.unknown == 0,
+        "{summary:?}"
+    );
+    assert_eq!(
+        (summary.without_effect, summary.not_found),
+        (0, 0),
+        "every key was written before it was read"
+    );
     let read_modify_write = &record.operations[&Operation::ReadModifyWrite];
     assert!(read_modify_write.latency_us.p50 > record.operations[&Operation::Read].latency_us.p50);
 }
@@ -212,8 +229,20 @@ fn parts_begin_when_they_are_told_to() {
         rate: Rate::PerSecond(100.0),
         ..options()
     };
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), Some(start), |_| {}).unwrap();
-    assert_eq!(report.record.started(), begin + options.warm_up);
+    let report = run_blocking(
+        &doors.cluster,
+        &keys(4),
+        &options,
+        &Stop::default(),
+        Some(start),
+        |_| {},
+    )
+    .unwrap();
+    // The record counts in microseconds.
+    let late = (begin + options.warm_up)
+        .duration_since(report.record.started())
+        .unwrap();
+    assert!(late < Duration::from_micros(1), "{late:?}");
     let rows = report.acknowledged.rows().unwrap();
     let clients: BTreeSet<u32> = rows.iter().map(|row| row.client).collect();
     assert_eq!(clients, BTreeSet::from([2, 3]), "by their places in the keys");
@@ -222,6 +251,13 @@ fn parts_begin_when_they_are_told_to() {
         ready: Box::new(|| {}),
         at: never,
     };
-    let end = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), Some(called_off), |_| {});
+    let end = run_blocking(
+        &doors.cluster,
+        &keys(4),
+        &options,
+        &Stop::default(),
+        Some(called_off),
+        |_| {},
+    );
     assert!(matches!(end, Err(LoadError::NoStart)));
 }

@@ -17,6 +17,7 @@ mod parent;
 mod probe;
 mod proc;
 mod replica;
+mod report;
 mod say;
 mod simulate;
 mod status;
@@ -57,6 +58,8 @@ enum Command {
     Cas(kv::CasArgs),
     /// Send a load to a cluster
     Load(load::LoadArgs),
+    /// Show runs as one HTML page
+    Report(report::ReportArgs),
     /// Say whether the recorded history of a load is linearizable
     CheckHistory(check_history::CheckHistoryArgs),
     /// Show how the replicas are
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Delete(args) => kv::delete(args),
         Command::Cas(args) => kv::cas(args),
         Command::Load(args) => load::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Wan(args) => wan::run(&args),
         Command::Backup(args) => backup::backup(args),

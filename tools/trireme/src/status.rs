@@ -49,12 +49,23 @@ pub(crate) struct Status {
     pub(crate) state: Option<StateRoot>,
     /// CPU time by stage.
     pub(crate) cpu_us: BTreeMap<String, u64>,
+    /// The way of own operations by stage: of replicas that measure it.
+    #[serde(default)]
+    pub(crate) stages: BTreeMap<String, StageTimes>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) lanes: Vec<Lane>,
     #[serde(default)]
     pub(crate) snapshots: Option<Snapshots>,
     #[serde(default)]
     pub(crate) notes: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct StageTimes {
+    /// Operations that passed it.
+    pub(crate) count: u64,
+    /// Their times added up.
+    pub(crate) sum_us: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -213,7 +213,55 @@ fn operations_on_a_served_cluster() {
         .run("load", &["--duration", "500ms", "--warm-up", "100ms", "--rate", "100"])
         .unwrap();
     assert!(load.contains("throughput") && load.contains(" 0 failed"), "{load}");
+    load_with_files(&served);
     assert_eq!(served.stop(), Some(0), "Ctrl-C is the ordinary end of --serve");
+}
+
+/// A load of two processes, its files, what `merge` and `report` make of them, and a short sweep.
+fn load_with_files(served: &Served) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (json, hlog, csv, knee) = (file("a.json"), file("a.hlog"), file("a.csv"), file("knee.json"));
+    let line = "--duration 1s --warm-up 100ms --rate 200 --processes 2 --workload ycsb-f --keys 300 --payload 64";
+    let mut arguments: Vec<&str> = line.split_whitespace().collect();
+    arguments.extend(["--json", &json, "--hlog", &hlog, "--csv", &csv]);
+    let text = served.run("load", &arguments).unwrap();
+    assert!(
+        text.contains("read-modify-write") && text.contains("2 process(es)"),
+        "{text}"
+    );
+    let record: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(
+        (&record["parts"], &record["failed"]),
+        (&Value::from(2), &Value::from(0))
+    );
+    assert_eq!(
+        (&record["not_found"], &record["without_effect"]),
+        (&Value::from(0), &Value::from(0))
+    );
+    let offered = record["offered_ops_s"].as_f64().unwrap();
+    assert!((150.0..250.0).contains(&offered), "{offered}");
+    assert!(fs::read_to_string(&csv).unwrap().lines().count() >= 3);
+
+    let merged = run(&["load", "merge", &hlog, &hlog]);
+    let count = record["operations"]["read"]["count"].as_u64().unwrap();
+    let line = stdout(&merged);
+    let read = line.lines().find(|line| line.starts_with("read ")).unwrap();
+    assert!(read.contains(&format!(" {} values", 2 * count)), "{line}");
+
+    let line = "--duration 300ms --warm-up 0ms --rate 20 --sweep --sweep-steps 2 --slo p99=30s,failed=50%";
+    let mut arguments: Vec<&str> = line.split_whitespace().collect();
+    arguments.extend(["--json", &knee]);
+    let text = served.run("load", &arguments).unwrap();
+    assert!(
+        text.contains("knee          40 requests/s") && text.contains("nothing broke"),
+        "{text}"
+    );
+    let html = file("report.html");
+    let output = run(&["report", &json, &knee, &hlog, "--html", &html]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(fs::read_to_string(html).unwrap().contains("Latency against throughput"));
+    assert!(!run(&["report", &csv]).status.success(), "rows of seconds are no run");
 }
 
 #[test]

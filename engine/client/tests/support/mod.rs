@@ -259,7 +259,11 @@ impl House {
                 let digest = *self.executed.entry(key).or_insert_with(|| request.digest(&client));
                 // The key-value store's get finds something; everything else writes.
                 let get = self.app == AppKind::Kv && request.payload.first() == Some(&2);
-                let result = if get { Bytes::from_static(b"\x02\x07\0\0\0\0\0\0\0found") } else { self.result.clone() };
+                let result = if get {
+                    Bytes::from_static(b"\x02\x07\0\0\0\0\0\0\0found")
+                } else {
+                    self.result.clone()
+                };
                 let outcome = Outcome::Executed(result);
                 let entry = ReplyEntry {
                     number: request.number,

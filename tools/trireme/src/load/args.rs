@@ -151,7 +151,13 @@ impl ShapeArgs {
     }
 
     /// The load of `clients` identities.
-    pub(crate) fn options(&self, clients: u32, app: AppKind, duration: Duration, warm_up: Duration) -> Result<LoadOptions> {
+    pub(crate) fn options(
+        &self,
+        clients: u32,
+        app: AppKind,
+        duration: Duration,
+        warm_up: Duration,
+    ) -> Result<LoadOptions> {
         Ok(LoadOptions {
             duration,
             warm_up: self.warm_up.unwrap_or(warm_up),
@@ -202,6 +208,8 @@ fn read_workload(path: &Path) -> Result<Workload> {
             Workload::NAMES.join(", ")
         )
     })?;
-    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name = path
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     Workload::from_toml(&name, &text).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
 }

@@ -51,7 +51,9 @@ pub(super) fn run(job: &Job, options: &LoadOptions, stop: &Stop, each: &mut dyn 
     drop(say);
     gather(&mut parts, &said, stop)?;
     let begin = SystemTime::now() + HEAD_START;
-    let since = begin.duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    let since = begin
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the clock is before 1970")?;
     for part in &mut parts {
         tell(part, &since.as_micros().to_string())?;
     }
@@ -189,8 +191,9 @@ fn watch(parts: &mut [Part], said: &Receiver<Said>, stop: &Stop, each: &mut dyn 
         }
         while parts.iter().all(|part| part.seconds.len() > told) {
             let ones = parts.iter().map(|part| (0.0, vec![part.seconds[told].clone()]));
+            let joined = merge_seconds(ones.collect());
             told += 1;
-            for mut second in merge_seconds(ones.collect()) {
+            for mut second in joined {
                 second.second = u32::try_from(told).unwrap_or(u32::MAX);
                 each(Event::Second(second));
             }
@@ -216,7 +219,11 @@ mod tests {
         let shares = shares(&whole, 3);
         let clients: Vec<_> = shares.iter().map(|share| (share.first_client, share.clients)).collect();
         assert_eq!(clients, [(0, 4), (4, 3), (7, 3)]);
-        assert!(shares.iter().all(|share| share.rate == Rate::PerSecond(300.0) && share.parts == 3));
+        assert!(
+            shares
+                .iter()
+                .all(|share| share.rate == Rate::PerSecond(300.0) && share.parts == 3)
+        );
         assert_eq!(shares.iter().map(LoadOptions::depth).sum::<u32>(), 100);
         assert_eq!(file(&shares[2].recording), Some("a/acknowledged.part-2".into()));
         assert!(shares[0].seed != shares[1].seed);

@@ -98,7 +98,9 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
                 let _ = say_event.send(event);
             })
         };
-        let work = std::thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
+        let work = std::thread::Builder::new()
+            .name("load".to_owned())
+            .spawn_scoped(scope, work);
         let work = work.context("cannot start a thread for the load")?;
         events.iter().for_each(|event| display.show(&event));
         work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -107,7 +109,9 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
     let record = record?;
     output::print(&record);
     write_files(&args.shape, &record)?;
-    args.json.as_ref().map_or(Ok(()), |path| output::write_json(path, &record))
+    args.json
+        .as_ref()
+        .map_or(Ok(()), |path| output::write_json(path, &record))
 }
 
 /// Ends the load on the first Ctrl-C and the process on the second.

@@ -1,7 +1,7 @@
 //! One process of a load that has several. It is told what to do by a line on its input, begins when the next line says
 //! so, and tells what it measures by lines on its output. When its input ends it stops.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, SystemTime};
@@ -37,13 +37,12 @@ pub(super) enum Word {
 
 /// Runs `trireme load part`.
 pub(super) fn run() -> Result<()> {
-    let mut lines = std::io::stdin().lines();
-    let order = lines.next().context("no order came; this command is `trireme load`'s own")??;
+    let order = read_line().context("no order came; this command is `trireme load`'s own")?;
     let order: Order = serde_json::from_str(&order).context("the order is not in the expected form")?;
     parent::end_with_parent(Signal::KILL, Some(order.parent))?;
     let (say, said) = channel();
     let work = move || {
-        let word = match work(&order, lines, &say) {
+        let word = match work(&order, &say) {
             Ok(record) => Word::Done(Box::new(record)),
             Err(error) => Word::Failed(format!("{error:#}")),
         };
@@ -62,34 +61,37 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-fn work(order: &Order, lines: std::io::Lines<std::io::StdinLock<'static>>, say: &Sender<Word>) -> Result<Record> {
+fn work(order: &Order, say: &Sender<Word>) -> Result<Record> {
     let files = files::client(&order.config)?;
     let stop = Stop::default();
     let (tell, at) = oneshot::channel();
-    listen(lines, tell, stop.clone())?;
+    listen(tell, stop.clone())?;
     let ready = say.clone();
     let start = Start {
         ready: Box::new(move || drop(ready.send(Word::Ready))),
         at,
     };
-    let report = run_blocking(&files.cluster, &files.keys, &order.options, &stop, Some(start), |second| {
-        let _ = say.send(Word::Second(Box::new(second)));
-    })?;
+    let report = run_blocking(
+        &files.cluster,
+        &files.keys,
+        &order.options,
+        &stop,
+        Some(start),
+        |second| {
+            let _ = say.send(Word::Second(Box::new(second)));
+        },
+    )?;
     Ok(report.record)
 }
 
 /// Waits on a thread of its own for the time to begin, then for the end of the input.
-fn listen(
-    mut lines: std::io::Lines<std::io::StdinLock<'static>>,
-    tell: oneshot::Sender<SystemTime>,
-    stop: Stop,
-) -> Result<()> {
+fn listen(tell: oneshot::Sender<SystemTime>, stop: Stop) -> Result<()> {
     let wait = move || {
-        let begin = lines.next().and_then(|line| line.ok()?.trim().parse().ok());
+        let begin = read_line().and_then(|line| line.trim().parse().ok());
         if let Some(micros) = begin {
             let _ = tell.send(SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
         }
-        while lines.next().is_some_and(|line| line.is_ok()) {}
+        while read_line().is_some() {}
         stop.stop();
     };
     std::thread::Builder::new()
@@ -97,4 +99,11 @@ fn listen(
         .spawn(wait)
         .context("cannot start a thread")?;
     Ok(())
+}
+
+/// The next line of the input; none at its end.
+fn read_line() -> Option<String> {
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    read.is_ok_and(|bytes| bytes > 0).then_some(line)
 }

@@ -1,8 +1,8 @@
 //! The differences of what the replicas count, over the time of the load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::local::report::{Report, ratio};
+use crate::local::report::{Report, SignatureFigures, ratio};
 use crate::status::Status;
 
 /// What the replicas said at the beginning of the load and at its end.
@@ -55,6 +55,30 @@ impl Span {
             .collect()
     }
 
+    /// Signatures by kind, all replicas together. What clients made follows from the bundles that were verified.
+    fn signatures(&self, ops: u64) -> BTreeMap<String, SignatureFigures> {
+        let members = SignatureFigures {
+            made: ratio(self.sum(|s| s.member_signatures.made), ops),
+            verified: ratio(self.sum(|s| s.member_signatures.verified), ops),
+        };
+        let clients = SignatureFigures {
+            made: None,
+            verified: ratio(self.sum(|s| s.client_signatures.verified), ops),
+        };
+        BTreeMap::from([("members".to_owned(), members), ("clients".to_owned(), clients)])
+    }
+
+    /// Mean time of own operations in each stage, over all replicas; empty if they do not measure it.
+    fn passage(&self) -> BTreeMap<String, f64> {
+        let names: BTreeSet<&String> = self.after.iter().flat_map(|status| status.stages.keys()).collect();
+        let of = |status: &Status, name: &str| status.stages.get(name).copied().unwrap_or_default();
+        let mean = |name: &String| {
+            let count = self.sum(|status| of(status, name).count);
+            Some((name.clone(), ratio(self.sum(|status| of(status, name).sum_us), count)?))
+        };
+        names.into_iter().filter_map(mean).collect()
+    }
+
     /// Puts everything that the replicas count into the report. `ops` are the acknowledged requests.
     pub(crate) fn fill(&self, report: &mut Report, ops: u64) {
         let (fast, slow) = (self.sum(|s| s.fast_commits), self.sum(|s| s.slow_commits));
@@ -68,6 +92,8 @@ impl Span {
         report.signatures_made_per_op = ratio(self.sum(|s| s.member_signatures.made), ops);
         let verified = self.sum(|s| s.member_signatures.verified + s.client_signatures.verified);
         report.signatures_verified_per_op = ratio(verified, ops);
+        report.signatures = self.signatures(ops);
+        report.stages_us = self.passage();
         report.fsyncs = Some(self.sum(|s| s.log.fsyncs));
         report.evidence = Some(self.after.iter().map(|status| status.evidence).sum());
         report.alarms = Some(self.after.iter().map(|status| status.alarms).sum());

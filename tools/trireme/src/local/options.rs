@@ -106,7 +106,10 @@ impl LocalArgs {
         );
         if let Some(at) = self.kill_leader_at {
             ensure!(at < self.duration, "--kill-leader-at must lie within --duration");
-            ensure!(!self.load.sweep, "--kill-leader-at needs one run, --sweep makes several");
+            ensure!(
+                !self.load.sweep,
+                "--kill-leader-at needs one run, --sweep makes several"
+            );
             ensure!(
                 self.f() > 0,
                 "--kill-leader-at needs f >= 1: without the leader nothing could commit"
@@ -182,6 +185,8 @@ impl LocalArgs {
             bytes_per_batch: None,
             signatures_made_per_op: None,
             signatures_verified_per_op: None,
+            signatures: std::collections::BTreeMap::new(),
+            stages_us: std::collections::BTreeMap::new(),
             fsyncs: None,
             cpu_us_per_op: None,
             cpu_us_per_op_by_stage: std::collections::BTreeMap::new(),
@@ -249,7 +254,10 @@ mod tests {
         let ycsb = parse("--workload ycsb-b --keys 5000 --processes 2 --arrivals sine --key-distribution hotspot");
         ycsb.check().unwrap();
         let report = ycsb.report();
-        assert_eq!((report.workload.as_str(), report.keys, report.payload_bytes), ("ycsb-b", 5_000, 1_000));
+        assert_eq!(
+            (report.workload.as_str(), report.keys, report.payload_bytes),
+            ("ycsb-b", 5_000, 1_000)
+        );
     }
 
     #[test]

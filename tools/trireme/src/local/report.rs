@@ -70,6 +70,8 @@ pub(crate) struct Report {
     pub(crate) bytes_per_batch: Option<f64>,
     pub(crate) signatures_made_per_op: Option<f64>,
     pub(crate) signatures_verified_per_op: Option<f64>,
+    pub(crate) signatures: BTreeMap<String, SignatureFigures>,
+    pub(crate) stages_us: BTreeMap<String, f64>,
     pub(crate) fsyncs: Option<u64>,
     pub(crate) cpu_us_per_op: Option<f64>,
     pub(crate) cpu_us_per_op_by_stage: BTreeMap<String, f64>,
@@ -94,6 +96,13 @@ pub(crate) struct Latency {
     pub(crate) p99: Option<f64>,
     pub(crate) p99_9: Option<f64>,
     pub(crate) max: Option<f64>,
+}
+
+/// Signatures of one kind, per operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct SignatureFigures {
+    pub(crate) made: Option<f64>,
+    pub(crate) verified: Option<f64>,
 }
 
 /// What `--kill-leader-at` did.
