@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use trireme_load::Sizes;
+
+use crate::load::ShapeArgs;
 use crate::local::place::Place;
 use crate::local::signals::Interruption;
 use crate::local::{Control, LocalArgs, drive};
@@ -82,19 +85,23 @@ impl ChaosArgs {
 
     /// The run that the faults happen to, without its history file.
     fn local(&self) -> LocalArgs {
+        let defaults = LocalArgs::defaults();
         LocalArgs {
             replicas: self.replicas,
             f: self.f,
             duration: self.duration(),
-            rate: self.rate,
-            in_flight: Some(32),
-            payload: 128,
-            keys: Some(KEYS),
+            load: ShapeArgs {
+                rate: self.rate,
+                in_flight: Some(32),
+                payload: Some(Sizes::Constant(128)),
+                keys: Some(KEYS),
+                seed: self.seed,
+                ..defaults.load.clone()
+            },
             wan: Some(self.wan.clone()),
             data: self.data.clone(),
             keep: self.keep,
-            seed: self.seed,
-            ..LocalArgs::defaults()
+            ..defaults
         }
     }
 

@@ -15,7 +15,7 @@ use crate::chaos::report::Outcome;
 use crate::chaos::timeline::Second;
 use crate::chaos::{CALM, ChaosArgs};
 use crate::check_history;
-use crate::load::progress_line;
+use crate::load::{Event, second_line};
 use crate::local::loading::{self, Loaded};
 use crate::local::place::Place;
 use crate::local::report::Report;
@@ -56,7 +56,7 @@ async fn steps(
     );
     let mut cluster = session::make(local, report, place)?;
     let history = cluster.dir.join("history");
-    local.history = Some(history.clone());
+    local.load.history = Some(history.clone());
     session::start(&mut cluster, report).await?;
     let loaded = load(args, local, &mut cluster, outcome).await?;
     loaded.fill(report);
@@ -74,7 +74,7 @@ async fn steps(
 
 /// Runs load and faults side by side.
 async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcome: &mut Outcome) -> Result<Loaded> {
-    say!("load  {}", loading::describe(local));
+    say!("load  {}", loading::describe(local)?);
     let begin = Instant::now();
     let warm_up = loading::warm_up(local);
     let network = cluster.network.clone().context("a run with faults has a network")?;
@@ -99,9 +99,11 @@ async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcom
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let loaded = loop {
         tokio::select! {
-            Some(second) = loading.seconds.recv() => {
-                say!("      {}", progress_line(&second));
-                seconds.push(Second::of(&second));
+            Some(event) = loading.events.recv() => {
+                if let Event::Second(second) = event {
+                    say!("      {}", second_line(&second));
+                    seconds.push(Second::of(&second));
+                }
             }
             done = &mut loading.done => break done.context("the load generator ended without a result")?,
             Some(lane) = lanes.join_next() => lane.context("a lane of faults ended")??,
@@ -113,5 +115,5 @@ async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcom
         lane.context("a lane of faults ended")??;
     }
     outcome.note(&stage.done.borrow(), seconds);
-    Ok(loaded?)
+    loaded
 }

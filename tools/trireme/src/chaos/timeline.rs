@@ -1,7 +1,6 @@
 //! What happened when: faults, and the load's seconds around them.
 
 use serde::Serialize;
-use trireme_load::Progress;
 
 use crate::chaos::fault::Kind;
 
@@ -31,7 +30,7 @@ pub(super) struct Second {
 }
 
 impl Second {
-    pub(super) fn of(progress: &Progress) -> Second {
+    pub(super) fn of(progress: &trireme_load::Second) -> Second {
         Second {
             second: progress.second,
             ops_s: progress.ops_s,

@@ -15,7 +15,7 @@ use trireme_load::{Recording, Stop};
 
 pub(crate) use args::ShapeArgs;
 pub(crate) use drive::{Event, Job, Sweep, drive};
-pub(crate) use output::{Display, print_generator, print_knee, write_files};
+pub(crate) use output::{Display, print_generator, print_knee, second_line, write_files};
 
 use crate::files;
 use crate::names;
@@ -81,7 +81,7 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
     say!("{}", args.shape.describe()?);
     let stop = Stop::default();
     stop_on_interrupt(stop.clone())?;
-    let display = Display::new(options.warm_up + options.duration, args.shape.sweep);
+    let display = Display::new(options.warm_up + options.duration, args.shape.sweep, "");
     let job = Job {
         config: args.config.clone(),
         cluster: files.cluster,

@@ -21,11 +21,13 @@ fn ms(us: f64) -> f64 {
 pub(crate) struct Display {
     bar: Option<ProgressBar>,
     sweep: bool,
+    /// In front of each line.
+    indent: &'static str,
 }
 
 impl Display {
     /// For a load of this length, warm-up included.
-    pub(crate) fn new(length: Duration, sweep: bool) -> Self {
+    pub(crate) fn new(length: Duration, sweep: bool, indent: &'static str) -> Self {
         let shown = std::io::stdout().is_terminal() && std::io::stderr().is_terminal() && !sweep;
         let bar = shown.then(|| {
             let bar = ProgressBar::new(length.as_secs().max(1));
@@ -33,7 +35,7 @@ impl Display {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, sweep }
+        Self { bar, sweep, indent }
     }
 
     /// Shows what happened.
@@ -49,12 +51,13 @@ impl Display {
             }
             Event::Step(step) => step_line(step),
         };
+        let indent = self.indent;
         match &self.bar {
             Some(bar) => {
-                bar.suspend(|| say!("{line}"));
+                bar.suspend(|| say!("{indent}{line}"));
                 bar.inc(1);
             }
-            None => say!("{line}"),
+            None => say!("{indent}{line}"),
         }
     }
 
@@ -67,7 +70,7 @@ impl Display {
 }
 
 /// One second of load as a line.
-fn second_line(second: &Second) -> String {
+pub(crate) fn second_line(second: &Second) -> String {
     let mut line = format!(
         "{:>4} s  {:>8.0} ops/s  p50 {:>7.2} ms  p99 {:>7.2} ms  max {:>7.2} ms  in flight {}",
         second.second,

@@ -226,7 +226,7 @@ async fn load(
     acknowledged: &Path,
 ) -> Result<(Loaded, Span)> {
     say!("load  {}", loading::describe(args)?);
-    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep);
+    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep, "      ");
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
     let cpu_before = cluster.replicas.borrow().cpu_us();
