@@ -20,4 +20,4 @@ pub use client::ClientConfig;
 pub use cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry};
 pub use error::{ConfigError, Fault};
 pub use keys::{ClientKeys, KeyFile, KeyOwner, MAX_IDENTITIES, ReplicaKeys};
-pub use replica::{DeviceKind, Durability, FlushKind, ReplicaConfig};
+pub use replica::{AdminConfig, DeviceKind, Durability, FlushKind, ReplicaConfig};

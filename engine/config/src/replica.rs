@@ -57,6 +57,21 @@ pub enum FlushKind {
     Dsync,
 }
 
+/// Table `[admin]`: where a replica shows its metrics and the page for people.
+///
+/// The port answers anybody who reaches it, reads only, and tells no secrets and no operations; it belongs on an address
+/// that operators reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where to listen (HTTP over TCP).
+    pub listen: SocketAddr,
+    /// The admin ports of all members, in their order, for the page that shows the whole cluster. Empty: it shows this
+    /// replica.
+    #[serde(default)]
+    pub members: Vec<SocketAddr>,
+}
+
 /// Settings of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +106,9 @@ pub struct ReplicaConfig {
     /// The emulated network between the replicas of this machine, for experiments. Off if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wan: Option<PathBuf>,
+    /// Metrics and the page for people. Off if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminConfig>,
     /// Limits of the log.
     #[serde(default)]
     pub log: LogBudget,

@@ -239,6 +239,9 @@ impl Replica {
         } else {
             self.unlogged_ancestors(&digest)
         };
+        if !fast {
+            self.count_fast_misses(slot, &digest, path.len() as u64);
+        }
         for block in path.into_iter().rev() {
             self.commit_block(block, fast);
         }
@@ -259,6 +262,34 @@ impl Replica {
     pub(crate) fn resume_commit(&mut self, out: &mut Outbox) {
         if let Some((slot, digest, fast)) = self.execution.waiting(self.chain.committed_slot()) {
             self.commit_to(slot, digest, fast, out);
+        }
+    }
+
+    /// Why the fast path did not commit these slots first, for whoever watches: a member away, votes that were late, or
+    /// a view that ended before.
+    fn count_fast_misses(&mut self, slot: Slot, digest: &Digest, slots: u64) {
+        if self.replaying {
+            self.counters.slow_replayed += slots;
+            return;
+        }
+        let view = self.chain.get(digest).map_or(0, |block| block.view);
+        if view < self.safety.view() {
+            self.counters.slow_view_change += slots;
+            return;
+        }
+        let (holders, connected) = (self.books.holders(slot, digest), self.connected());
+        let absent = |member: &MemberId| *member != self.me && !holders.contains(*member);
+        let late = &mut self.counters.late_votes;
+        late.resize(self.quorums.n(), 0);
+        let mut away = false;
+        for member in self.quorums.members().filter(absent) {
+            late[usize::from(member)] += slots;
+            away |= !connected.contains(member);
+        }
+        if away {
+            self.counters.slow_member_away += slots;
+        } else {
+            self.counters.slow_late_votes += slots;
         }
     }
 

@@ -35,6 +35,13 @@ pub(crate) struct OwnLane {
     cuts: VecDeque<(Height, Tick)>,
 }
 
+impl Params {
+    /// Bytes of client bundles that may wait for a batch.
+    pub fn intake_bytes(&self) -> usize {
+        self.max_batch_bytes as usize * QUEUE_BATCHES
+    }
+}
+
 impl OwnLane {
     pub(crate) fn push(&mut self, bytes: Bytes, ops: u32) {
         self.queued_bytes += bytes.len() + 4;
@@ -56,7 +63,7 @@ impl OwnLane {
         if lane.live_bytes + self.queued_bytes as u64 >= params.lane_window_bytes {
             return 0;
         }
-        ((params.max_batch_bytes as usize) * QUEUE_BATCHES).saturating_sub(self.queued_bytes)
+        params.intake_bytes().saturating_sub(self.queued_bytes)
     }
 
     /// Recovery: an own batch was found in the log.

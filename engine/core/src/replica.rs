@@ -57,6 +57,16 @@ pub struct Counters {
     pub fast_commits: u64,
     /// Slots committed by locks here.
     pub slow_commits: u64,
+    /// Of the slow ones: votes of connected members came too late.
+    pub slow_late_votes: u64,
+    /// Of the slow ones: a member whose vote was missing was not connected.
+    pub slow_member_away: u64,
+    /// Of the slow ones: their view had ended.
+    pub slow_view_change: u64,
+    /// Of the slow ones: found committed in the log at the start.
+    pub slow_replayed: u64,
+    /// By member: slots that the fast path missed without its vote. Empty before the first one.
+    pub late_votes: Vec<u64>,
     /// Views entered after the first.
     pub views_entered: u64,
     /// Own suspicions of a view: work was not committed within its timer.
@@ -335,7 +345,13 @@ impl Replica {
         out.push(Effect::Send(Outbound { to, message }));
     }
 
-    pub(crate) fn leader(&self) -> MemberId {
+    /// This member.
+    pub fn me(&self) -> MemberId {
+        self.me
+    }
+
+    /// Leader of the current view.
+    pub fn leader(&self) -> MemberId {
         self.bugs.leader(self.safety.view(), self.quorums.n())
     }
 

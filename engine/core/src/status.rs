@@ -86,6 +86,17 @@ pub struct Held {
 }
 
 impl Replica {
+    /// Sums since the start, without the signatures of votes ([`Replica::status`] has all).
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Highest height of the own lane that is known to be certified or committed.
+    pub fn own_certified(&self) -> Height {
+        let lane = &self.lanes[usize::from(self.me)];
+        lane.ac().map_or(lane.committed().0, |ac| ac.height)
+    }
+
     /// What it holds now.
     pub fn held(&self) -> Held {
         let (vote_views, vote_slots) = self.books.held();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::link::LinkCounts;
@@ -25,8 +26,10 @@ pub(crate) struct Board {
     constants: Map<String, Value>,
     clock: Clock,
     threads: Threads,
-    /// Thread of the stage that asks.
+    /// Thread of the stage that asks for clients.
     asker: usize,
+    /// Tells who asks from outside that a part was hung up.
+    news: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +57,7 @@ impl Board {
             clock,
             threads: threads.clone(),
             asker,
+            news: Notify::new(),
         }
     }
 
@@ -62,6 +66,22 @@ impl Board {
         let number = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.threads.mark_all(self.asker);
         number
+    }
+
+    /// Asks from a thread that runs no stages, and waits for the whole. Never ends if a stage never answers: a replica
+    /// that recovers has none yet.
+    pub(crate) async fn status(&self) -> Value {
+        let number = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        self.threads.notify_all();
+        loop {
+            let news = self.news.notified();
+            let mut news = std::pin::pin!(news);
+            news.as_mut().enable();
+            if let Some(status) = self.read(number) {
+                return status;
+            }
+            news.await;
+        }
     }
 
     /// The number of the newest question.
@@ -77,6 +97,7 @@ impl Board {
             entries,
         };
         self.threads.mark(thread, self.asker);
+        self.news.notify_waiters();
     }
 
     /// CPU time of a thread that was not spent in stages.
@@ -94,7 +115,7 @@ impl Board {
                 return None;
             }
             cpu.insert(stage.name().to_owned(), (part.cpu_ns / 1_000).into());
-            status.extend(part.entries.clone());
+            merge(&mut status, &part.entries);
         }
         let transport: u64 = self.transport_ns.iter().map(|ns| ns.load(Ordering::Relaxed)).sum();
         cpu.insert("transport".to_owned(), (transport / 1_000).into());
@@ -109,6 +130,18 @@ impl Board {
     }
 }
 
+/// Adds entries; objects under the same key become one.
+fn merge(status: &mut Map<String, Value>, entries: &Map<String, Value>) {
+    for (key, value) in entries {
+        match (status.get_mut(key), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => known.extend(more.clone()),
+            _ => {
+                status.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
 fn link_status(counts: &LinkCounts) -> Value {
     let [held, high_water, pushed, shed] = counts.snapshot();
     json!({
@@ -120,6 +153,9 @@ fn link_status(counts: &LinkCounts) -> Value {
         "high_water": high_water,
         "pushed": pushed,
         "shed": shed,
+        "bytes": counts.bytes(),
+        "limit_bytes": counts.room.bytes,
+        "starvations": counts.starvations(),
     })
 }
 
@@ -134,12 +170,20 @@ mod tests {
         let number = board.ask();
         for stage in Stage::ALL {
             assert!(board.read(number).is_none(), "{} is missing", stage.name());
-            let entries = Map::from_iter([(format!("key of {}", stage.name()), 1.into())]);
+            let entries = Map::from_iter([
+                (format!("key of {}", stage.name()), 1.into()),
+                ("stages".to_owned(), json!({ stage.name(): 1 })),
+            ]);
             board.hang(0, stage, number, 2_000, entries);
         }
         let status = board.read(number).unwrap();
         assert_eq!(status["key of order"], 1);
         assert_eq!(status["cpu_us"]["log"], 2);
+        assert_eq!(
+            status["stages"].as_object().unwrap().len(),
+            Stage::COUNT,
+            "parts of one object"
+        );
         let next = board.ask();
         assert!(board.read(next).is_none(), "old parts do not answer a new question");
     }

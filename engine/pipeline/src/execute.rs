@@ -4,11 +4,12 @@ use serde_json::{Map, Value, json};
 use trireme_core::Slot;
 use trireme_core::api::Execution;
 use trireme_core::message::StateVote;
-use trireme_core::reply::{Outcome, ReplyEntry};
+use trireme_core::reply::{Outcome, ReplyEntry, ReplySet};
 use trireme_core::types::ClientId;
 use trireme_crypto::Digest;
 use trireme_state::{Blank, Executor, Image, Restored};
 
+use crate::clock::Clock;
 use crate::error::ReplicaError;
 use crate::items::{ExecuteJob, ExecuteNews, ExecutedSlot, SlotReplies};
 use crate::link::{Receiver, Sender};
@@ -148,7 +149,7 @@ impl Machine {
     }
 
     /// Executes a slot; its replies, and its roots if they were asked for.
-    pub(crate) fn execute(&mut self, execution: &Execution) -> (SlotReplies, Option<StateVote>) {
+    pub(crate) fn execute(&mut self, execution: &Execution) -> (Vec<ReplySet>, Option<StateVote>) {
         let items = &mut self.items;
         items.clear();
         let mut sink = |request: &trireme_state::ExecutedRequest<'_>| {
@@ -197,11 +198,12 @@ pub(crate) struct ExecuteLinks {
 pub(crate) struct Execute {
     machine: Machine,
     links: ExecuteLinks,
+    clock: Clock,
 }
 
 impl Execute {
-    pub(crate) fn new(machine: Machine, links: ExecuteLinks) -> Self {
-        Self { machine, links }
+    pub(crate) fn new(machine: Machine, links: ExecuteLinks, clock: Clock) -> Self {
+        Self { machine, links, clock }
     }
 
     fn run(&mut self, job: ExecuteJob) {
@@ -219,7 +221,12 @@ impl Execute {
                     self.links.images.push(0, image);
                 }
                 if !replies.is_empty() {
-                    self.links.replies.push(reply_bytes(&replies), replies);
+                    let executed = self.clock.tick();
+                    let replies = SlotReplies {
+                        executed,
+                        sets: replies,
+                    };
+                    self.links.replies.push(reply_bytes(&replies.sets), replies);
                 }
                 ExecutedSlot {
                     slot: execution.slot,
@@ -236,14 +243,14 @@ impl Execute {
 }
 
 /// What the replies of a slot weigh on their link: results, and what stands around them.
-fn reply_bytes(replies: &SlotReplies) -> usize {
+fn reply_bytes(replies: &[ReplySet]) -> usize {
     const ENTRY_BYTES: usize = size_of::<ReplyEntry>();
     let entries = replies.iter().filter_map(|set| set.entries.as_deref()).flatten();
     let results = entries.map(|entry| match &entry.outcome {
         Outcome::Executed(result) => ENTRY_BYTES + result.len(),
         _ => ENTRY_BYTES,
     });
-    size_of_val(replies.as_slice()) + results.sum::<usize>()
+    size_of_val(replies) + results.sum::<usize>()
 }
 
 impl Work for Execute {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::bugs::Bug;
+use crate::events::Events;
 use crate::signal::Threads;
 
 /// Switches between stages.
@@ -12,6 +13,8 @@ pub(crate) struct Gate {
     log_full: AtomicBool,
     alarmed: AtomicBool,
     stopping: AtomicBool,
+    /// What happened lately.
+    pub(crate) events: Events,
 }
 
 impl Gate {

@@ -6,12 +6,13 @@ use trireme_core::check::Checked;
 use trireme_core::message::{SignedBlock, StateCertificate, StateVote};
 use trireme_core::reply::ReplySet;
 use trireme_core::types::Height;
-use trireme_core::{MemberId, Slot, To, View};
+use trireme_core::{MemberId, Slot, Tick, To, View};
 use trireme_crypto::Digest;
 use trireme_log::RecordKey;
 use trireme_transport::{Class, CloseReason, ConnId};
 
 use crate::gate::Permit;
+use crate::passage::Passed;
 
 /// A bundle of an own client, parsed and permitted.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct OwnBundle {
     pub(crate) ops: u32,
     pub(crate) conn: ConnId,
     pub(crate) permit: Permit,
+    /// When it was read.
+    pub(crate) read: Tick,
 }
 
 /// A bundle whose signature does not verify.
@@ -36,6 +39,7 @@ pub(crate) struct CheckedBundle {
     pub(crate) ops: u32,
     /// Ends when the core takes the bundle.
     pub(crate) permit: Permit,
+    pub(crate) passed: Passed,
 }
 
 /// A batch body of another lane to be verified.
@@ -137,4 +141,9 @@ pub(crate) struct ExecutedSlot {
 }
 
 /// The replies of one slot.
-pub(crate) type SlotReplies = Vec<ReplySet>;
+#[derive(Debug)]
+pub(crate) struct SlotReplies {
+    /// When the slot was executed.
+    pub(crate) executed: Tick,
+    pub(crate) sets: Vec<ReplySet>,
+}

@@ -9,14 +9,17 @@
 //! sockets, files, clocks and threads is here or below.
 #![warn(missing_docs)]
 
+mod admin;
 mod board;
 mod bugs;
 mod clock;
 mod doors;
 mod endpoints;
 mod error;
+mod events;
 mod execute;
 mod gate;
+mod histogram;
 mod ingress;
 mod items;
 mod key_cache;
@@ -24,7 +27,9 @@ mod keys;
 mod link;
 mod log;
 mod log_event;
+pub mod metrics;
 mod order;
+mod passage;
 mod peers;
 mod recovery;
 mod replica;
@@ -37,6 +42,7 @@ mod stage;
 mod thread;
 pub mod topology;
 mod verify;
+mod views;
 mod wiring;
 
 pub use error::ReplicaError;

@@ -51,6 +51,16 @@ impl LinkCounts {
         }
     }
 
+    /// Bytes in the link.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often its producer found no room.
+    pub(crate) fn starvations(&self) -> u64 {
+        self.starvations.load(Ordering::Relaxed)
+    }
+
     /// Items in the link, the most there ever were, items ever pushed, items shed.
     pub(crate) fn snapshot(&self) -> [u64; 4] {
         let popped = self.popped.load(Ordering::Relaxed);

@@ -1,16 +1,19 @@
 //! The order stage: owns the core, feeds it from the links, and turns its effects into work of the other stages.
 
+mod status;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use trireme_core::api::{AppendId, Effect, Evidence, Execution};
 use trireme_core::message::Envelope;
-use trireme_core::{Input, LaneStatus, Outbound, Outbox, Replica, Slot, Tick};
+use trireme_core::{Input, Now, Outbound, Outbox, Replica, Slot, Tick};
 use trireme_crypto::Domain;
 
 use crate::clock::{Clock, Timer};
 use crate::error::ReplicaError;
+use crate::events::Weight;
 use crate::gate::Gate;
 use crate::items::{
     BodyJob, CheckedBundle, ExecuteJob, ExecuteNews, ExecutedSlot, FromMember, LogJob, ToMembers, Verdict,
@@ -18,10 +21,12 @@ use crate::items::{
 use crate::keys::MemberKeys;
 use crate::link::{Receiver, Sender};
 use crate::log::{encode, frame};
+use crate::passage::Passage;
 use crate::peers::close_reason;
 use crate::snapshots::ToKeeper;
-use crate::stage::{Finish, Turn, Work, entries, nothing_to_finish};
+use crate::stage::{Finish, Turn, Work, nothing_to_finish};
 use crate::topology::Stage;
+use crate::views::Views;
 
 /// Slots that wait for the execute stage: beyond it no input is taken that could add more.
 const MAX_EXECUTIONS: usize = 1_024;
@@ -69,11 +74,15 @@ pub(crate) struct Order {
     since_idle: Option<Tick>,
     timer: Timer,
     timer_at: Option<Tick>,
-    counts: Counts,
+    /// Time of the step under way.
+    now: Now,
+    passage: Passage,
+    views: Views,
+    counts: Tallies,
 }
 
 #[derive(Default)]
-struct Counts {
+struct Tallies {
     inputs: u64,
     idles: u64,
     appends: u64,
@@ -98,6 +107,7 @@ impl Order {
         let mut out = Outbox::new();
         let now = clock.now();
         replica.start(now, &mut out);
+        let (me, views) = (replica.me(), Views::new(replica.view()));
         let mut order = Self {
             quorum: replica.check_context().quorums.quorum(),
             replica,
@@ -114,7 +124,10 @@ impl Order {
             since_idle: Some(now.tick),
             timer: clock.timer(now.tick),
             timer_at: None,
-            counts: Counts::default(),
+            now,
+            passage: Passage::new(me),
+            views,
+            counts: Tallies::default(),
         };
         order.apply();
         order
@@ -123,14 +136,19 @@ impl Order {
     fn step(&mut self, turn: &Turn<'_, '_>, input: Input) {
         self.counts.inputs += 1;
         self.since_idle.get_or_insert(turn.now.tick);
+        self.now = turn.now;
         self.replica.step(turn.now, input, &mut self.out);
         self.apply();
+        if self.replica.view() != self.views.current() {
+            self.views.enter(&self.replica, turn.now.wall_us, &self.gate.events);
+        }
     }
 
     /// Passes the effects on, in order.
     fn apply(&mut self) {
         let mut out = std::mem::take(&mut self.out);
         for effect in out.drain(..) {
+            self.passage.note(&effect, self.now.tick);
             if !self.blocked.is_empty() {
                 self.blocked.push_back(effect);
             } else if let Some(effect) = self.perform(effect) {
@@ -204,6 +222,8 @@ impl Order {
                     reason = reason.name(),
                     "member broke the protocol, channel closed"
                 );
+                let text = format!("member {member} broke the protocol: {}", reason.name());
+                self.tell(Weight::Warning, "peer", text);
                 self.links
                     .frames
                     .push(0, ToMembers::Disconnect(member, close_reason(reason)));
@@ -236,16 +256,27 @@ impl Order {
             Effect::Evidence(evidence) => {
                 let accused = accused(&evidence);
                 tracing::error!(kind = evidence.kind(), accused, "evidence of misbehaviour");
+                self.tell(Weight::Error, "evidence", format!("{}: {accused}", evidence.kind()));
                 if self.counts.evidence.len() < MAX_EVIDENCE_LISTED {
                     self.counts.evidence.push(evidence.kind());
                 }
             }
             Effect::Alarm(alarm) => {
                 tracing::error!("{alarm:?}: this replica has stopped voting");
+                self.tell(
+                    Weight::Error,
+                    "alarm",
+                    format!("{alarm:?}: this replica has stopped voting"),
+                );
                 self.gate.alarm();
             }
         }
         None
+    }
+
+    /// Keeps an event for whoever looks.
+    fn tell(&self, weight: Weight, kind: &'static str, text: String) {
+        self.gate.events.add(self.now.wall_us, weight, kind, text);
     }
 
     fn frame(&mut self, outbound: Outbound) -> ToMembers {
@@ -292,7 +323,10 @@ impl Order {
                 Input::Verified { job, good }
             } else if let Some(news) = self.links.executed.pop() {
                 match news {
-                    ExecuteNews::Slot(ExecutedSlot { slot, state }) => Input::Executed { slot, state },
+                    ExecuteNews::Slot(ExecutedSlot { slot, state }) => {
+                        self.passage.executed(slot, turn.now.tick);
+                        Input::Executed { slot, state }
+                    }
                     ExecuteNews::Installed(certificate, anchor) => Input::Installed { certificate, anchor },
                 }
             } else if let Some(slot) = self.links.kept.pop() {
@@ -318,8 +352,14 @@ impl Order {
             };
             let input = match message {
                 FromMember::Message(checked) => Input::Message(checked),
-                FromMember::Connected(member) => Input::Connected(member),
-                FromMember::Disconnected(member) => Input::Disconnected(member),
+                FromMember::Connected(member) => {
+                    self.tell(Weight::Info, "peer", format!("member {member} connected"));
+                    Input::Connected(member)
+                }
+                FromMember::Disconnected(member) => {
+                    self.tell(Weight::Warning, "peer", format!("member {member} disconnected"));
+                    Input::Disconnected(member)
+                }
                 FromMember::Rtt(member, us) => Input::Rtt { member, us },
             };
             self.step(turn, input);
@@ -345,8 +385,15 @@ impl Order {
             if next.bytes.len() > self.replica.intake_bytes() {
                 break;
             }
-            let CheckedBundle { bytes, ops, permit } = self.links.bundles.pop().expect("just seen");
+            let next = self.links.bundles.pop().expect("just seen");
+            let CheckedBundle {
+                bytes,
+                ops,
+                permit,
+                passed,
+            } = next;
             drop(permit);
+            self.passage.take(passed, ops, turn.now.tick);
             self.step(turn, Input::Bundle { bytes, ops });
             progress = true;
         }
@@ -418,71 +465,14 @@ impl Work for Order {
         progress |= self.timeout(turn);
         progress |= self.idle(turn);
         progress |= self.hand_over();
+        if progress && self.passage.uncertified() {
+            self.passage.certify(self.replica.own_certified(), turn.now.tick);
+        }
         Ok(progress)
     }
 
     fn status(&mut self) -> Map<String, Value> {
-        let status = self.replica.status();
-        let counters = &status.counters;
-        let [made, verified, equations] = self.keys.counts();
-        let lane = |(member, lane): (u16, &LaneStatus)| {
-            json!({
-                "member": member,
-                "stored": lane.stored,
-                "committed": lane.committed,
-                "certified": lane.certified.unwrap_or(lane.committed),
-                "live_bytes": lane.live_bytes,
-                "own": lane.own,
-            })
-        };
-        let lanes: Vec<Value> = (0..).zip(&status.lanes).map(lane).collect();
-        entries(json!({
-            "ready": !status.halted && status.connected.len() + 1 >= self.quorum,
-            "epoch": status.epoch,
-            "view": status.view,
-            "leader": status.leader,
-            "committed_slot": status.committed,
-            "executed_slot": status.executed,
-            "high_qc": { "view": status.high_qc.0, "slot": status.high_qc.1 },
-            "slots_in_flight": status.in_flight_slots,
-            "lanes": lanes,
-            "certified_state": status.certified_state.as_ref().map(|state| json!({
-                "slot": state.slot,
-                "root": state.state_root.to_string(),
-            })),
-            "fast_commits": counters.fast_commits,
-            "slow_commits": counters.slow_commits,
-            "views_entered": counters.views_entered,
-            "suspicions": {
-                "uncommitted": counters.suspected_uncommitted,
-                "turnaround": counters.suspected_turnaround,
-                "leader_gone": counters.suspected_leader_gone,
-            },
-            "batches_ordered": counters.batches_ordered,
-            "ops_ordered": counters.ops_ordered,
-            "batch_bytes_ordered": counters.batch_bytes_ordered,
-            "evidence": counters.evidence,
-            "evidence_kinds": self.counts.evidence,
-            "alarms": counters.alarms,
-            "halted": status.halted,
-            "dropped_messages": counters.dropped,
-            "fetches": status.fetches,
-            "connected": status.connected,
-            "pace_us": status.pace_us,
-            "view_timer_us": status.view_timer_us,
-            "member_signatures": { "made": made, "verified": verified, "equations": equations },
-            "order": {
-                "inputs": self.counts.inputs,
-                "idles": self.counts.idles,
-                "appends": self.counts.appends,
-                "records": self.counts.records,
-                "frames": self.counts.frames,
-                "blocked_effects": self.blocked.len(),
-                "waiting_slots": self.executions.len(),
-                "waiting_bodies": self.bodies.len() + self.urgent.len(),
-                "intake_room_bytes": self.replica.intake_bytes(),
-            },
-        }))
+        self.describe()
     }
 
     fn finish(self: Box<Self>) -> Finish {

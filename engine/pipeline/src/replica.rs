@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use trireme_config::{Cluster, ReplicaConfig, ReplicaKeys};
 
+use crate::admin::Admin;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::error::ReplicaError;
@@ -41,6 +42,8 @@ pub struct RunningReplica {
     ready: usize,
     /// The first error of a thread.
     failure: Option<ReplicaError>,
+    /// Open as long as the replica runs.
+    _admin: Option<Admin>,
 }
 
 impl RunningReplica {
@@ -67,6 +70,8 @@ impl RunningReplica {
         let constants = constants(&cluster, &config, plan);
         let board = Arc::new(Board::new(&threads, count, asker, counts, constants, clock.clone()));
         let gate = Arc::new(Gate::default());
+        let open = |admin| Admin::open(admin, config.member, cluster.members.len(), board.clone());
+        let admin = config.admin.as_ref().map(open).transpose()?;
         let shared = Shared {
             threads: threads.clone(),
             board,
@@ -122,6 +127,7 @@ impl RunningReplica {
             running: count,
             ready: 0,
             failure: None,
+            _admin: admin,
         };
         for seed in seeds {
             replica.handles.push(spawn(&blueprint, seed, tell.clone())?);
@@ -265,6 +271,12 @@ pub(crate) fn constants(cluster: &Cluster, config: &ReplicaConfig, plan: CorePla
         "n": cluster.params.n,
         "f": cluster.params.f,
         "app": cluster.app.name(),
+        "windows": {
+            "slots": cluster.params.window,
+            "lane_heights": cluster.params.lane_window_heights,
+            "lane_bytes": cluster.params.lane_window_bytes,
+            "core_intake_bytes": cluster.params.intake_bytes(),
+        },
         "client_auth": cluster.client_auth.name(),
         "durability": config.durability.name(),
         "core_plan": plan.to_string(),

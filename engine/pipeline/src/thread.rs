@@ -265,7 +265,7 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         }
         Ends::Execute(links) => {
             let machine = opened.machine.take().expect("received for its stage");
-            Box::new(Execute::new(machine, links))
+            Box::new(Execute::new(machine, links, shared.clock.clone()))
         }
         Ends::Snapshots(links) => {
             let wake = (shared.threads.clone(), thread);

@@ -324,6 +324,7 @@ fn config(index: usize, plan: &HostPlan) -> ReplicaConfig {
         core_plan: plan.core_plan.to_owned(),
         executed_stream: None,
         wan: None,
+        admin: None,
         log: plan.log.clone(),
         snapshots: trireme_config::SnapshotBudget::default(),
         peers: PeerBudget::default(),

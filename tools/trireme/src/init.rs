@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use trireme_config::{
-    AppKind, ClientAuth, ClientBudget, ClientConfig, ClientEntry, ClientKeys, Clients, Cluster, DeviceKind, Durability,
-    FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, PeerBudget, ReplicaConfig, ReplicaKeys,
-    SnapshotBudget,
+    AdminConfig, AppKind, ClientAuth, ClientBudget, ClientConfig, ClientEntry, ClientKeys, Clients, Cluster,
+    DeviceKind, Durability, FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, PeerBudget,
+    ReplicaConfig, ReplicaKeys, SnapshotBudget,
 };
 use trireme_core::Params;
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};
@@ -42,6 +42,12 @@ pub(crate) struct InitArgs {
     /// Port for clients; on a shared host the replicas take consecutive ones
     #[arg(long, default_value_t = 7500)]
     client_port: u16,
+    /// Port for metrics and the page for people (HTTP); on a shared host the replicas take consecutive ones
+    #[arg(long, default_value_t = 7600)]
+    admin_port: u16,
+    /// No port for metrics
+    #[arg(long)]
+    no_admin: bool,
     /// Client identities that the client key file stands for
     #[arg(long, default_value_t = 64)]
     clients: u32,
@@ -74,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) identities: u32,
     /// For each replica where peers and where clients reach it.
     pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
+    /// Where each replica shows its metrics; empty: nowhere.
+    pub(crate) admin: Vec<SocketAddr>,
     pub(crate) durability: Durability,
     pub(crate) core_plan: String,
     pub(crate) executed_stream: bool,
@@ -94,9 +102,19 @@ pub(crate) struct Made {
 
 /// Runs `trireme init`.
 pub(crate) fn run(args: InitArgs) -> Result<()> {
+    let mut addresses = Vec::new();
+    let mut admin = Vec::new();
+    for [peer, client, port] in all_addresses(&args)? {
+        addresses.push((peer, client));
+        admin.push(port);
+    }
+    if args.no_admin {
+        admin.clear();
+    }
     let plan = Plan {
         f: args.f.unwrap_or(Quorums::default_f(args.replicas)),
-        addresses: addresses(&args)?,
+        addresses,
+        admin,
         dir: args.dir,
         name: args.name,
         app: args.app.into(),
@@ -119,6 +137,9 @@ pub(crate) fn run(args: InitArgs) -> Result<()> {
     for path in &made.replica_files {
         say!("start with: trireme replica --config {}", path.display());
     }
+    if let Some(admin) = plan.admin.first() {
+        say!("look with:  http://{admin}/ (any replica's page shows all)");
+    }
     say!(
         "use with:   trireme put --config {} KEY VALUE",
         made.client_file.display()
@@ -126,7 +147,8 @@ pub(crate) fn run(args: InitArgs) -> Result<()> {
     Ok(())
 }
 
-fn addresses(args: &InitArgs) -> Result<Vec<(SocketAddr, SocketAddr)>> {
+/// For each replica where peers, clients and operators reach it.
+fn all_addresses(args: &InitArgs) -> Result<Vec<[SocketAddr; 3]>> {
     let count = usize::from(args.replicas);
     ensure!(
         args.hosts.len() == 1 || args.hosts.len() == count,
@@ -142,10 +164,8 @@ fn addresses(args: &InitArgs) -> Result<Vec<(SocketAddr, SocketAddr)>> {
             base.checked_add(before)
                 .context("the ports end at 65535: choose a lower first port")
         };
-        all.push((
-            SocketAddr::new(host, port(args.peer_port)?),
-            SocketAddr::new(host, port(args.client_port)?),
-        ));
+        let ports = [port(args.peer_port)?, port(args.client_port)?, port(args.admin_port)?];
+        all.push(ports.map(|port| SocketAddr::new(host, port)));
         used.push(host);
     }
     Ok(all)
@@ -258,6 +278,10 @@ fn write_replica(plan: &Plan, dir: &Path, index: usize, key: &KeyFile) -> Result
         core_plan: plan.core_plan.clone(),
         executed_stream: plan.executed_stream.then(|| "executed".into()),
         wan: plan.network.is_some().then(|| Path::new("..").join(wan::FILE)),
+        admin: plan.admin.get(index).map(|listen| AdminConfig {
+            listen: *listen,
+            members: plan.admin.clone(),
+        }),
         log: plan.log.clone(),
         snapshots: SnapshotBudget::default(),
         peers: PeerBudget::default(),
@@ -298,4 +322,33 @@ pub(crate) fn random_bytes() -> Result<[u8; 32]> {
         bytes.len()
     );
     Ok(bytes)
+}
+
+/// A new cluster of so many replicas in an empty directory.
+#[cfg(test)]
+pub(crate) fn for_tests(dir: &Path, replicas: u16) -> Cluster {
+    let at = |port| {
+        (
+            SocketAddr::from(([127, 0, 0, 1], port)),
+            SocketAddr::from(([127, 0, 0, 1], port + 1)),
+        )
+    };
+    let plan = Plan {
+        dir: dir.to_owned(),
+        name: "test".to_owned(),
+        f: Quorums::default_f(replicas),
+        app: AppKind::Kv,
+        client_auth: ClientAuth::Signed,
+        open: false,
+        identities: 1,
+        addresses: (0..replicas).map(|index| at(7_000 + 2 * index)).collect(),
+        admin: Vec::new(),
+        durability: Durability::Sync,
+        core_plan: "1".to_owned(),
+        executed_stream: false,
+        log: LogBudget::default(),
+        clients: ClientBudget::default(),
+        network: None,
+    };
+    make(&plan).expect("an empty directory").cluster
 }

@@ -8,10 +8,12 @@ mod check_history;
 mod disk;
 mod executed;
 mod files;
+mod health;
 mod init;
 mod kv;
 mod load;
 mod local;
+mod logging;
 mod names;
 mod parent;
 mod probe;
@@ -62,7 +64,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Say whether the recorded history of a load is linearizable
     CheckHistory(check_history::CheckHistoryArgs),
-    /// Show how the replicas are
+    /// Show how the replicas are: exit code 0 all well, 3 degraded, 4 unavailable, 5 an alarm
     Status(status::StatusArgs),
     /// Show, change and measure the emulated network of a cluster on this machine
     Wan(wan::WanArgs),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Local(args) => return local::run(args),
         Command::Simulate(args) => return simulate::run(&args),
         Command::Chaos(args) => return chaos::run(&args),
+        Command::Status(args) => return status::run(&args),
         Command::CheckHistory(args) => return check_history::run(&args),
         Command::Init(args) => init::run(args),
         Command::Replica(args) => replica::run(&args),
@@ -88,7 +91,6 @@ fn main() -> ExitCode {
         Command::Cas(args) => kv::cas(args),
         Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(&args),
-        Command::Status(args) => status::run(&args),
         Command::Wan(args) => wan::run(&args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(&args),

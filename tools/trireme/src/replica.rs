@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
-use tracing_subscriber::EnvFilter;
 use trireme_pipeline::{ExecutedItem, NoObserver, Observer};
 
 use crate::executed::{Record, StreamWriter};
+use crate::logging::{self, LogFormat};
 use crate::{files, parent};
 
 /// Arguments of `trireme replica`.
@@ -16,6 +16,10 @@ pub(crate) struct ReplicaArgs {
     /// The replica's settings (replica.toml)
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// How to write what happens to the standard error. TRIREME_LOG says what is written: "info", "debug",
+    /// "trireme_transport=trace,info"
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
     /// End when this process, the one that started the replica, ends
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<u32>,
@@ -26,12 +30,7 @@ pub(crate) fn run(args: &ReplicaArgs) -> Result<()> {
     if let Some(pid) = args.parent {
         parent::end_with_parent(Signal::KILL, Some(pid))?;
     }
-    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    logging::start(args.log_format);
     let files = files::replica(&args.config)?;
     let observer: Box<dyn Observer + Send> = match &files.config.executed_stream {
         Some(path) => Box::new(Stream::new(path.clone())?),

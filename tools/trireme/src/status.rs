@@ -1,15 +1,19 @@
-//! `trireme status`: what the replicas say of themselves.
+//! `trireme status`: what the replicas say of themselves, once or again and again, with exit codes for scripts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use trireme_config::Cluster;
 
 use crate::files;
+use crate::health::Health;
 use crate::names;
 use crate::probe::Probe;
 use crate::say::say;
@@ -20,9 +24,12 @@ pub(crate) struct StatusArgs {
     /// The client's settings (client.toml)
     #[arg(long, value_name = "FILE", default_value = "cluster/client/client.toml")]
     config: PathBuf,
-    /// Everything that the replicas say, as JSON
+    /// Everything that the replicas say, as JSON; with --watch one line each time
     #[arg(long)]
     json: bool,
+    /// Again and again until Ctrl-C, at this interval
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = names::duration)]
+    watch: Option<Duration>,
     /// How long to wait for each replica
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = names::duration)]
     timeout: Duration,
@@ -162,30 +169,55 @@ impl Status {
     }
 }
 
-/// Runs `trireme status`.
-pub(crate) fn run(args: &StatusArgs) -> Result<()> {
-    let files = files::client(&args.config)?;
-    let answers = crate::block_on(async {
-        let mut probe = Probe::new(&files.cluster, &files.keys, args.timeout);
-        Ok(probe.ask_all().await)
-    })?;
-    let reached = answers.iter().filter(|answer| answer.is_ok()).count();
-    if args.json {
-        let entry = |(member, answer): (usize, Result<Value>)| match answer {
-            Ok(status) => json!({ "member": member, "status": status }),
-            Err(error) => json!({ "member": member, "error": format!("{error:#}") }),
-        };
-        let all: Vec<Value> = answers.into_iter().enumerate().map(entry).collect();
-        say!(
-            "{}",
-            serde_json::to_string_pretty(
-                &json!({ "cluster": files.cluster.fingerprint().to_string(), "replicas": all })
-            )?
-        );
-    } else {
-        print!("{}", table(answers));
+/// Runs `trireme status`. Its exit code says how the cluster is ([`Health::exit_code`]).
+pub(crate) fn run(args: &StatusArgs) -> ExitCode {
+    match ask(args) {
+        Ok(health) => ExitCode::from(health.exit_code()),
+        Err(error) => {
+            eprintln!("trireme: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    ensure!(reached > 0, "no replica answered");
+}
+
+fn ask(args: &StatusArgs) -> Result<Health> {
+    let files = files::client(&args.config)?;
+    crate::block_on(async {
+        let mut probe = Probe::new(&files.cluster, &files.keys, args.timeout);
+        loop {
+            let answers = probe.ask_all().await;
+            let health = Health::of(&files.cluster, &answers);
+            if answers.iter().all(Result::is_err) {
+                eprintln!("trireme: no replica answered");
+            }
+            print(args, &files.cluster, health, answers)?;
+            match args.watch {
+                Some(every) => tokio::time::sleep(every).await,
+                None => return Ok(health),
+            }
+        }
+    })
+}
+
+fn print(args: &StatusArgs, cluster: &Cluster, health: Health, answers: Vec<Result<Value>>) -> Result<()> {
+    if !args.json {
+        if args.watch.is_some() && std::io::stdout().is_terminal() {
+            print!("\x1b[H\x1b[2J"); // The terminal is cleared: each table stands where the last one stood.
+        }
+        let sentence = health.sentence(&answers);
+        say!("{}{sentence}", table(answers));
+        return Ok(());
+    }
+    let entry = |(member, answer): (usize, Result<Value>)| match answer {
+        Ok(status) => json!({ "member": member, "status": status }),
+        Err(error) => json!({ "member": member, "error": format!("{error:#}") }),
+    };
+    let all: Vec<Value> = answers.into_iter().enumerate().map(entry).collect();
+    let all = json!({ "cluster": cluster.fingerprint().to_string(), "health": health.name(), "replicas": all });
+    match args.watch {
+        Some(_) => say!("{all}"),
+        None => say!("{}", serde_json::to_string_pretty(&all)?),
+    }
     Ok(())
 }
 

@@ -201,6 +201,7 @@ fn operations_on_a_served_cluster() {
     );
     assert!(!table.contains("down"), "{table}");
     let status: Value = serde_json::from_str(&served.run("status", &["--json"]).unwrap()).unwrap();
+    assert_eq!(status["health"], "healthy");
     let replicas = status["replicas"].as_array().unwrap();
     assert_eq!(replicas.len(), 4);
     assert!(
@@ -294,6 +295,12 @@ fn a_cluster_that_is_not_there_is_unreachable() {
     let config = config.to_str().unwrap();
     let output = run(&["status", "--config", config, "--timeout", "100ms"]);
     assert!(stderr(&output).contains("no replica answered"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(4), "unavailable: scripts hang on it");
+    assert!(
+        stdout(&output).contains("unavailable: 0 of 4 replicas ready"),
+        "{}",
+        stdout(&output)
+    );
     let output = run(&["get", "--config", "/nowhere/client.toml", "a"]);
     assert!(stderr(&output).contains("/nowhere/client.toml"), "{}", stderr(&output));
 }

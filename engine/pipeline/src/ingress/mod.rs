@@ -15,6 +15,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use trireme_config::{ClientBudget, Clients, Cluster};
+use trireme_core::Tick;
 use trireme_core::reply::{FromReplica, Refusal, ToReplica};
 use trireme_core::request::{BundleRef, MAX_BUNDLE_BYTES};
 use trireme_core::types::ClientId;
@@ -24,6 +25,7 @@ use crate::board::Board;
 use crate::doors::ClientDoor;
 use crate::error::ReplicaError;
 use crate::gate::{Gate, Intake, Permit};
+use crate::histogram::Histogram;
 use crate::items::{BadSignature, OwnBundle, SlotReplies};
 use crate::link::{Receiver, Sender};
 use crate::signal::Threads;
@@ -64,6 +66,10 @@ pub(crate) struct Ingress<D> {
     total: Arc<AtomicUsize>,
     paused: Vec<ConnId>,
     asks: Vec<Ask>,
+    /// When the poll under way began.
+    now: Tick,
+    /// From execution to the connections of the clients.
+    reply: Histogram,
     counts: Counts,
 }
 
@@ -137,6 +143,8 @@ impl<D: ClientDoor> Ingress<D> {
             total: Arc::new(AtomicUsize::new(0)),
             paused: Vec::new(),
             asks: Vec::new(),
+            now: Tick::default(),
+            reply: Histogram::times(),
             counts: Counts::default(),
         }
     }
@@ -238,6 +246,7 @@ impl<D: ClientDoor> Ingress<D> {
                 ops,
                 conn,
                 permit,
+                read: self.now,
             },
         );
     }
@@ -291,11 +300,13 @@ impl<D: ClientDoor> Ingress<D> {
     }
 
     fn answer(&mut self, replies: SlotReplies) {
-        for set in replies {
+        let took = self.now.since(replies.executed);
+        for set in replies.sets {
             let Some(routes) = self.routes.of(&set.client) else {
                 continue;
             };
             self.counts.replies += 1;
+            self.reply.record(took, set.entries.as_ref().map_or(1, Vec::len) as u64);
             let mut answers = Answers::new(set);
             for route in routes {
                 let frame = answers.frame(route.full);
@@ -364,6 +375,7 @@ impl<D: ClientDoor> Work for Ingress<D> {
     }
 
     fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
+        self.now = turn.now.tick;
         let mut progress = self.refuse_bad_signatures();
         while let Some(replies) = self.links.replies.pop() {
             self.answer(replies);
@@ -399,7 +411,10 @@ impl<D: ClientDoor> Work for Ingress<D> {
             "refused": REFUSALS.into_iter().map(refused).collect::<Map<_, _>>(),
             "closed": crate::peers::closed_status(&counters),
             "intake_bytes": self.total.load(Ordering::Relaxed),
-        }}))
+            "intake_limit_bytes": self.budget.intake_bytes,
+        },
+        "stages": { "reply": self.reply.status() },
+        }))
     }
 
     fn finish(self: Box<Self>) -> Finish {

@@ -12,17 +12,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use trireme_core::To;
 use trireme_core::api::AppendId;
 use trireme_core::message::Envelope;
 use trireme_core::types::Epoch;
 use trireme_core::wire::{encode_envelope, is_bulk};
+use trireme_core::{Tick, To};
 use trireme_log::{Durability, Entry, Log, LogConfig, LogError, Lsn};
 use trireme_transport::Class;
 
 use crate::clock::{Clock, Timer};
 use crate::error::ReplicaError;
+use crate::events::Weight;
 use crate::gate::Gate;
+use crate::histogram::Histogram;
 use crate::items::{EncodedRecord, LogJob, ToMembers};
 use crate::link::{Receiver, Sender};
 use crate::log_event::LogEvent;
@@ -83,6 +85,10 @@ pub(crate) struct LogStage {
     bad_records: u64,
     complaints: Seldom,
     releases: Releases,
+    /// When the poll under way began.
+    now: Tick,
+    /// From an append to its durability.
+    flush: Histogram,
 }
 
 /// How the stage treats its log: below what room new requests are refused, and when it writes.
@@ -125,6 +131,7 @@ struct Append {
 struct Waiting {
     lsn: Lsn,
     id: AppendId,
+    since: Tick,
     release: Vec<ToMembers>,
 }
 
@@ -162,6 +169,8 @@ impl LogStage {
             bad_records: 0,
             complaints: Seldom::default(),
             releases,
+            now: Tick::default(),
+            flush: Histogram::times(),
         }
     }
 
@@ -182,6 +191,7 @@ impl LogStage {
                 break;
             }
             self.untold = Some(front.id);
+            self.flush.record(self.now.since(front.since), 1);
             self.waiting.pop_front();
             progress = true;
         }
@@ -284,6 +294,7 @@ impl LogStage {
         self.waiting.push_back(Waiting {
             lsn: self.newest,
             id: append.id,
+            since: self.now,
             release: append.release,
         });
         Ok(true)
@@ -336,11 +347,18 @@ impl LogStage {
         let room = prepared.map_or(stats.free_bytes, |prepared| prepared.min(stats.free_bytes));
         let full = self.stalled || room < self.limits.intake_bytes || stats.keys > self.limits.keys;
         if full != self.gate.log_full() {
-            if full {
-                tracing::error!("the log is nearly full: new requests are refused");
+            let (weight, text) = if full {
+                (Weight::Error, "the log is nearly full: new requests are refused")
             } else {
-                tracing::info!("the log has room again");
+                (Weight::Info, "the log has room again")
+            };
+            match weight {
+                Weight::Error => tracing::error!("{text}"),
+                _ => tracing::info!("{text}"),
             }
+            self.gate
+                .events
+                .add(self.clock.wall_us(), weight, "log", text.to_owned());
             self.gate.set_log_full(full);
         }
     }
@@ -366,6 +384,7 @@ impl Work for LogStage {
     }
 
     fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
+        self.now = turn.now.tick;
         let mut progress = self.event.poll(turn.cx)?;
         progress |= self.reap()?;
         progress |= self.send_served();
@@ -415,6 +434,7 @@ impl Work for LogStage {
                 "waiting": self.waiting.len(),
             },
             "notes": self.log.notes(),
+            "stages": { "log": self.flush.status() },
         }))
     }
 

@@ -4,13 +4,16 @@
 //! then other bodies (long ones in parts), and beside them own bundles, so that neither starves the other.
 
 use serde_json::{Map, Value, json};
+use trireme_core::Tick;
 use trireme_core::request::{Body, BundleRef};
 use trireme_crypto::{Digest, Domain, Signature, Signed, VerifyingKey, invalid_in_batch};
 
 use crate::error::ReplicaError;
+use crate::histogram::Histogram;
 use crate::items::{BadSignature, BodyJob, CheckedBundle, OwnBundle, Verdict};
 use crate::key_cache::KeyCache;
 use crate::link::{Receiver, Sender};
+use crate::passage::Passed;
 use crate::stage::{Finish, Turn, Work, entries, nothing_to_finish};
 use crate::topology::Stage;
 
@@ -42,6 +45,12 @@ pub(crate) struct Verify {
     bodies: Vec<Progress>,
     /// A body whose signatures did not all fit the last equation.
     unfinished: Option<Progress>,
+    /// When the poll under way began.
+    now: Tick,
+    /// From the connection to here.
+    ingress: Histogram,
+    /// Signatures in one equation.
+    sizes: Histogram,
     counts: Counts,
 }
 
@@ -76,6 +85,8 @@ struct Counts {
     bad: u64,
     own: u64,
     bodies: u64,
+    /// Signatures of other lanes' bodies.
+    witnessed: u64,
 }
 
 impl Verify {
@@ -89,6 +100,9 @@ impl Verify {
             own: Vec::with_capacity(PART),
             bodies: Vec::new(),
             unfinished: None,
+            now: Tick::default(),
+            ingress: Histogram::times(),
+            sizes: Histogram::sizes(),
             counts: Counts::default(),
         }
     }
@@ -122,6 +136,7 @@ impl Verify {
             let room = PART - self.equation.len();
             for bundle in body.bundles().skip(progress.done).take(room) {
                 progress.done += 1;
+                self.counts.witnessed += 1;
                 if !gather(&mut self.equation, &mut self.keys, &self.domain, &bundle, owner) {
                     progress.good = false;
                     break;
@@ -141,6 +156,7 @@ impl Verify {
             && self.links.refusals.room_beside(self.own.len(), bytes)
         {
             let Some(own) = self.links.own.pop() else { return };
+            self.ingress.record(self.now.since(own.read), own.ops.into());
             if self.signed {
                 let bundle = BundleRef::parse(&own.bytes).expect("the ingress stage has parsed it");
                 let owner = Owner::Own(self.own.len());
@@ -182,6 +198,7 @@ impl Verify {
         let invalid = invalid_in_batch(&signed);
         self.counts.signatures += signed.len() as u64;
         self.counts.equations += 1;
+        self.sizes.record(signed.len() as u64, 1);
         let mut bad_own = Vec::new();
         for index in invalid {
             match self.equation[index].owner {
@@ -224,10 +241,24 @@ impl Verify {
                 continue;
             }
             self.counts.own += 1;
-            let OwnBundle { bytes, ops, permit, .. } = bundle;
-            self.links
-                .checked
-                .push(bytes.len(), CheckedBundle { bytes, ops, permit });
+            let OwnBundle {
+                bytes,
+                ops,
+                permit,
+                read,
+                ..
+            } = bundle;
+            let verifying = self.now;
+            let passed = Passed { read, verifying };
+            self.links.checked.push(
+                bytes.len(),
+                CheckedBundle {
+                    bytes,
+                    ops,
+                    permit,
+                    passed,
+                },
+            );
         }
     }
 }
@@ -280,6 +311,7 @@ impl Work for Verify {
     }
 
     fn poll(&mut self, turn: &mut Turn<'_, '_>) -> Result<bool, ReplicaError> {
+        self.now = turn.now.tick;
         self.gather_bodies();
         let before = self.counts.bad;
         self.gather_own(turn.budget);
@@ -297,7 +329,11 @@ impl Work for Verify {
             "bad": self.counts.bad,
             "own_bundles": self.counts.own,
             "bodies": self.counts.bodies,
-        }}))
+            "witnessed": self.counts.witnessed,
+            "equation_sizes": self.sizes.status(),
+        },
+        "stages": { "ingress": self.ingress.status() },
+        }))
     }
 
     fn finish(self: Box<Self>) -> Finish {

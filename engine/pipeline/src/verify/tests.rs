@@ -84,6 +84,7 @@ impl Bench {
                 ops: 1,
                 conn: ConnId(1),
                 permit,
+                read: trireme_core::Tick::default(),
             },
         );
     }

@@ -1,7 +1,7 @@
 //! A cluster on loopback whose replicas are threads of the test's process.
 #![allow(dead_code)] // Not every test uses everything.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 use trireme_client::status::StatusLink;
 use trireme_client::{Client, Options};
 use trireme_config::{
-    AppKind, ClientAuth, ClientEntry, ClientKeys, Clients, Cluster, DeviceKind, Durability, FlushKind, KeyFile,
-    KeyOwner, LogBudget, MemberEntry, ReplicaConfig, ReplicaKeys,
+    AdminConfig, AppKind, ClientAuth, ClientEntry, ClientKeys, Clients, Cluster, DeviceKind, Durability, FlushKind,
+    KeyFile, KeyOwner, LogBudget, MemberEntry, ReplicaConfig, ReplicaKeys,
 };
 use trireme_core::Params;
 use trireme_crypto::Digest;
@@ -108,6 +108,26 @@ impl Bench {
             running: plans.iter().map(|_| None).collect(),
             _dir: dir,
         }
+    }
+
+    /// Gives every member an admin port.
+    pub(crate) fn with_admin(mut self) -> Self {
+        let held: Vec<_> = (0..self.configs.len())
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+            .collect();
+        let members: Vec<_> = held.iter().map(|held| held.local_addr().unwrap()).collect();
+        for (config, listen) in self.configs.iter_mut().zip(&members) {
+            config.admin = Some(AdminConfig {
+                listen: *listen,
+                members: members.clone(),
+            });
+        }
+        self
+    }
+
+    /// A member's admin port.
+    pub(crate) fn admin(&self, member: usize) -> SocketAddr {
+        self.configs[member].admin.as_ref().unwrap().listen
     }
 
     /// Starts a member; it is up when this returns.
@@ -220,6 +240,7 @@ fn config(cluster: &Cluster, dir: &std::path::Path, member: u16, plan: &str) -> 
         executed_stream: None,
         wan: None,
         snapshots: trireme_config::SnapshotBudget::default(),
+        admin: None,
         log: LogBudget {
             segment_bytes: 4 << 20,
             max_log_bytes: 256 << 20,

@@ -64,6 +64,9 @@ pub(crate) struct LocalArgs {
     /// Kill the leader (SIGKILL) at this time of the load and restart it 2 s later
     #[arg(long, value_name = "TIME", value_parser = names::duration, conflicts_with = "serve")]
     pub(crate) kill_leader_at: Option<Duration>,
+    /// Print where the replicas show their pages and metrics
+    #[arg(long)]
+    pub(crate) dashboard: bool,
     /// No load: run until Ctrl-C, for clients of your own
     #[arg(long, conflicts_with_all = ["history", "sweep"])]
     pub(crate) serve: bool,

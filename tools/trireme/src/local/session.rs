@@ -101,6 +101,7 @@ pub(crate) fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Resu
         open: false,
         identities: args.clients,
         addresses: ports.addresses.clone(),
+        admin: ports.admin.clone(),
         durability: args.durability.into(),
         core_plan: args.cores.clone(),
         executed_stream: !args.serve,
@@ -118,6 +119,11 @@ pub(crate) fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Resu
             report.regions.join(", "),
             disk.dir.display()
         );
+    }
+    if args.dashboard {
+        for (index, admin) in ports.admin.iter().enumerate() {
+            say!("look  http://{admin}/ (replica {index}: page and /metrics)");
+        }
     }
     let replicas = Replicas::new(&made.replica_files)?;
     let probe = Probe::new(&made.cluster, &made.client_keys, PATIENCE);
