@@ -23,6 +23,7 @@ mod report;
 mod say;
 mod simulate;
 mod status;
+mod top;
 mod wan;
 
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Command {
     CheckHistory(check_history::CheckHistoryArgs),
     /// Show how the replicas are: exit code 0 all well, 3 degraded, 4 unavailable, 5 an alarm
     Status(status::StatusArgs),
+    /// Show the cluster in the terminal, live
+    Top(top::TopArgs),
     /// Show, change and measure the emulated network of a cluster on this machine
     Wan(wan::WanArgs),
     /// Copy a replica's newest certified checkpoint, or check such a copy
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Cas(args) => kv::cas(args),
         Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Wan(args) => wan::run(&args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(&args),

@@ -104,6 +104,7 @@ pub static METRICS: &[Metric] = &[
         ("order", "/cpu_us/order"),
         ("log", "/cpu_us/log"),
         ("execute", "/cpu_us/execute"),
+            ("snapshots", "/cpu_us/snapshots"),
         ("transport", "/cpu_us/transport"),
     ]),
     counter(
