@@ -104,7 +104,7 @@ pub static METRICS: &[Metric] = &[
         ("order", "/cpu_us/order"),
         ("log", "/cpu_us/log"),
         ("execute", "/cpu_us/execute"),
-            ("snapshots", "/cpu_us/snapshots"),
+        ("snapshots", "/cpu_us/snapshots"),
         ("transport", "/cpu_us/transport"),
     ]),
     counter(
@@ -595,6 +595,63 @@ pub static METRICS: &[Metric] = &[
         "trireme_log_served_records_total",
         "/log/served_records",
         "Records read back for other members.",
+    ),
+    gauge(
+        "trireme_log_disk_bytes",
+        "/log/disk_bytes",
+        "Bytes of the log's segment files.",
+    ),
+    gauge("trireme_log_segments", "/log/segments", "Segment files of the log."),
+    counter(
+        "trireme_log_released_bytes_total",
+        "/log/released_bytes",
+        "Bytes of segments released below checkpoints.",
+    ),
+    counter(
+        "trireme_log_copied_records_total",
+        "/log/copied_records",
+        "Records carried forward when segments were released.",
+    ),
+    counter(
+        "trireme_log_bad_records_total",
+        "/log/bad_records",
+        "Bad records met in look-ups.",
+    ),
+    gauge("trireme_log_gaps", "/log/gaps", "Damaged places of the log."),
+    gauge(
+        "trireme_log_lost_records",
+        "/log/lost_records",
+        "Records that damaged places cost.",
+    ),
+    counter(
+        "trireme_snapshots_written_total",
+        "/snapshots/written",
+        "Images of the state written.",
+    )
+    .optional(),
+    gauge(
+        "trireme_snapshot_slot",
+        "/snapshots/newest_slot",
+        "Slot of the newest image of the state here.",
+    )
+    .optional(),
+    gauge(
+        "trireme_snapshot_write_seconds",
+        "/snapshots/last_write_us",
+        "Time of the newest image's writing.",
+    )
+    .micros()
+    .optional(),
+    counter(
+        "trireme_snapshot_parts_served_total",
+        "/snapshots/parts_served",
+        "Parts of images given to other members.",
+    )
+    .optional(),
+    counter(
+        "trireme_images_installed_total",
+        "/execution/installed",
+        "Images of the state taken over from other members.",
     ),
     // Memory.
     gauge("trireme_memory_used_bytes", "", "Memory in use of a budget.")
