@@ -67,7 +67,7 @@ pub enum ReplicaError {
         source: BindError,
     },
     /// The log could not be opened, read or written.
-    #[error("log: {0}")]
+    #[error(transparent)]
     Log(#[from] LogError),
     /// The log is damaged, and records of votes are missing or may be.
     #[error(

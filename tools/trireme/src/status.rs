@@ -140,6 +140,30 @@ pub(crate) struct ClientSignatures {
 pub(crate) struct Log {
     pub(crate) device: String,
     pub(crate) fsyncs: u64,
+    /// What it takes on the disk, preallocated space included.
+    #[serde(default)]
+    disk_bytes: u64,
+    #[serde(default)]
+    segments: u64,
+    /// The oldest block that is still there.
+    #[serde(default)]
+    oldest_slot: Option<u64>,
+    #[serde(default)]
+    released_segments: u64,
+    #[serde(default)]
+    released_bytes: u64,
+    /// Records that were damaged, and are fetched from other replicas when they are needed.
+    #[serde(default)]
+    lost_records: u64,
+    /// Why it cannot grow.
+    #[serde(default)]
+    growth_stopped: Option<String>,
+    /// New requests are refused.
+    #[serde(default)]
+    full: bool,
+    /// Nothing can be appended at all.
+    #[serde(default)]
+    stalled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -224,6 +248,7 @@ fn print(args: &StatusArgs, cluster: &Cluster, health: Health, answers: Vec<Resu
 fn table(answers: Vec<Result<Value>>) -> String {
     let mut out = String::from("replica  view  leader  committed  executed  state root         peers (RTT)\n");
     let (mut lanes, mut snapshots) = (String::new(), String::new());
+    let mut logs = String::from("replica  log on disk  segments  from slot  released              remarks\n");
     for (member, answer) in answers.into_iter().enumerate() {
         match answer.and_then(Status::read) {
             Ok(status) => {
@@ -231,6 +256,7 @@ fn table(answers: Vec<Result<Value>>) -> String {
                 if let Some(line) = status.snapshots.as_ref().and_then(Snapshots::line) {
                     let _ = writeln!(snapshots, "{member:<7}  snapshots {line}");
                 }
+                log_row(&mut logs, member, &status.log);
                 if lanes.is_empty() {
                     lanes = lane_table(member, &status.lanes);
                 }
@@ -238,7 +264,7 @@ fn table(answers: Vec<Result<Value>>) -> String {
             Err(error) => out.push_str(&format!("{member:<7}  {error:#}\n")),
         }
     }
-    out + &snapshots + &lanes
+    out + &logs + &snapshots + &lanes
 }
 
 fn row(out: &mut String, member: usize, status: &Status) {
@@ -260,6 +286,26 @@ fn row(out: &mut String, member: usize, status: &Status) {
     } = status;
     let line = format!("{member:<7}  {view:<4}  {leader:<6}  {committed_slot:<9}  {executed_slot:<8}  {root:<17}  ");
     writeln!(out, "{line}{}", peers.join(", ")).expect("writing to a String does not fail");
+}
+
+fn log_row(out: &mut String, member: usize, log: &Log) {
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let disk = mib(log.disk_bytes);
+    let from = log.oldest_slot.map_or("-".to_owned(), |slot| slot.to_string());
+    let released = format!("{} segments, {}", log.released_segments, mib(log.released_bytes));
+    let mut remarks = Vec::new();
+    if log.stalled {
+        remarks.push("full: takes no part".to_owned());
+    } else if log.full {
+        remarks.push("nearly full: refuses requests".to_owned());
+    }
+    remarks.extend(log.growth_stopped.clone());
+    if log.lost_records > 0 {
+        remarks.push(format!("{} records were damaged", log.lost_records));
+    }
+    let segments = log.segments;
+    let line = format!("{member:<7}  {disk:<11}  {segments:<8}  {from:<9}  {released:<20}  ");
+    writeln!(out, "{line}{}", remarks.join("; ")).expect("writing to a String does not fail");
 }
 
 fn lane_table(member: usize, lanes: &[Lane]) -> String {

@@ -406,7 +406,7 @@ impl Work for LogStage {
                 "disk_bytes": stats.disk_bytes,
                 "segments": stats.segments,
                 "first_segment": stats.first_segment,
-                "oldest_slot": self.releases.oldest_slot,
+                "oldest_slot": self.releases.oldest_slot(&self.log),
                 "released_segments": stats.released_segments,
                 "released_bytes": stats.released_bytes,
                 "copied_records": self.releases.copied_records,

@@ -54,7 +54,7 @@ pub(super) struct Releases {
     next: Option<Release>,
     /// The files of one are going.
     under_way: bool,
-    pub(super) oldest_slot: Option<Slot>,
+    oldest_slot: Option<Slot>,
     pub(super) copied_records: u64,
 }
 
@@ -68,6 +68,12 @@ impl Releases {
             oldest_slot: oldest_slot(log),
             copied_records: 0,
         }
+    }
+
+    /// The oldest slot whose block the log holds. It changes with a release only, once there is one.
+    pub(super) fn oldest_slot(&mut self, log: &Log) -> Option<Slot> {
+        self.oldest_slot = self.oldest_slot.or_else(|| oldest_slot(log));
+        self.oldest_slot
     }
 
     /// An append has been taken.
