@@ -1,5 +1,6 @@
 //! The emulated network and the faults of `trireme chaos`, with the built binary.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::fs;
