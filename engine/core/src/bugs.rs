@@ -122,6 +122,8 @@ switches! {
     execute_out_of_order,
     /// 13: what a fetch of blocks lets commit is given to execution, and given once more by the commit.
     sync_delivers_too,
+    /// 14: images, and the roots that cover them, leave the session table out.
+    image_without_sessions,
     /// 15: a session keeps its newest reply only and forgets that the others were ever executed.
     forget_replies,
     /// 16: a checkpoint is stable with the signatures of f members.

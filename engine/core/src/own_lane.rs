@@ -28,6 +28,8 @@ pub(crate) struct OwnLane {
     /// Heights up to here may leave before they are durable.
     reserved: Height,
     reserving: bool,
+    /// The newest reservation that was handed to the log, durable or not.
+    written: Height,
     /// After a restart: headers up to here may have left and be forgotten.
     skip_to: Height,
     cut_at: Tick,
@@ -84,9 +86,9 @@ impl OwnLane {
         height <= self.reserved
     }
 
-    /// Heights up to here are reserved.
+    /// Heights up to here are reserved, or were used: batches with them may be released with the rest.
     pub(crate) fn reservation(&self) -> Height {
-        self.reserved
+        self.written.max(self.reserved).max(self.last.0)
     }
 
     fn next_height(&self) -> Height {
@@ -199,6 +201,7 @@ impl Replica {
             return;
         }
         self.own.reserving = true;
+        self.own.written = end;
         let record = Record::Vote(VoteRecord::Reserve(end));
         self.append(vec![record], Vec::new(), true, Done::Reserved(end), out);
     }

@@ -243,14 +243,14 @@ impl World<'_> {
         // What survived without having been acknowledged is durable now.
         self.learn(host);
         let member = self.hosts[host].member;
-        let effects = self.hosts[host].come_up(self.time, &records, self.plan.encode);
+        self.oracle.history.forget(member);
+        let effects = self.recover(host, &records);
         let text = crate::trace::effects(&effects);
         let name = self.name(host);
         self.line(|| format!("{name} restarts -> {text}"));
         effects.iter().for_each(|effect| self.hash.effect(effect));
         if self.hosts[host].correct {
             let scene = self.scene(host);
-            self.oracle.history.forget(member);
             let replica = self.hosts[host].replica.as_ref().expect("just started");
             let (view, high_qc) = (replica.view(), replica.status().high_qc);
             self.oracle.restarted(scene, &self.hosts[host].facts, view, high_qc);

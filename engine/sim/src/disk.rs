@@ -126,7 +126,7 @@ impl Disk {
     /// A checkpoint made records needless; what still counts of them stands in the append with this number, the newest.
     pub(crate) fn release(&mut self, after: AppendId, needless: Needless) {
         match self {
-            // It has room for everything.
+            // Later ([`Disk::drop_needless`]).
             Self::Plain(_) => drop(needless),
             Self::Logged(disk) => disk.want_release(after, needless),
         }
@@ -153,6 +153,14 @@ impl Disk {
         match self {
             Self::Plain(disk) => disk.durable(),
             Self::Logged(disk) => disk.durable(),
+        }
+    }
+
+    /// A release has become durable: a disk without segments drops what may go, or some of it, once what it has was seen.
+    pub(crate) fn drop_needless(&mut self, needless: &Needless, prng: &mut Prng) -> usize {
+        match self {
+            Self::Plain(disk) => disk.release(needless, prng),
+            Self::Logged(_) => 0,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use trireme_core::MemberId;
 use trireme_core::api::{JobId, Stored};
 use trireme_core::reply::ReplySet;
+use trireme_core::{MemberId, Slot};
 use trireme_crypto::Digest;
 
 use crate::byzantine::Said;
@@ -46,6 +46,17 @@ pub(crate) enum Event {
         to: MemberId,
         kind: Stored,
         digests: Vec<Digest>,
+    },
+    /// A snapshot of a stable checkpoint is durable.
+    Snapshot {
+        host: HostId,
+        life: u32,
+        slot: Slot,
+    },
+    /// The clock of the fetching of an image.
+    Transfer {
+        host: HostId,
+        life: u32,
     },
     /// Two hosts try to connect.
     Connect {
@@ -152,6 +163,8 @@ impl Event {
             | Self::Idle { host, life }
             | Self::Verified { host, life, .. }
             | Self::Worked { host, life }
+            | Self::Snapshot { host, life, .. }
+            | Self::Transfer { host, life }
             | Self::Late { host, life, .. }
             | Self::Serve { host, life, .. } => Some((*host, Some(*life))),
             Self::Down { host, .. } | Self::RogueBundle { host, .. } => Some((*host, None)),

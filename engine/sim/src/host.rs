@@ -19,11 +19,14 @@ use crate::keys::MemberKeys;
 use crate::machine::Machine;
 use crate::network::{HostId, LinkId};
 use crate::oracle::Facts;
+use crate::vault::{Fetched, Vault};
 
 /// Work of the execution stage, in order.
 pub(crate) enum Work {
     Execute(Box<Execution>),
     Root(Slot),
+    /// A state that was fetched takes the place of the one at hand.
+    Install(Box<Fetched>),
 }
 
 /// One replica instance.
@@ -46,6 +49,7 @@ pub(crate) struct Host {
     pub(crate) known: usize,
     pub(crate) facts: Facts,
     pub(crate) machine: Machine,
+    pub(crate) vault: Vault,
     pub(crate) work: VecDeque<Work>,
     /// The open channel to each host.
     pub(crate) channels: Vec<Option<LinkId>>,
@@ -98,6 +102,7 @@ impl Host {
             known: 0,
             facts: Facts::default(),
             machine: Machine::new(&parts.params, &bugs),
+            vault: Vault::default(),
             work: VecDeque::new(),
             channels: vec![None; parts.hosts],
             timer_at: None,
@@ -129,27 +134,31 @@ impl Host {
         self.replica = None;
         self.life += 1;
         self.work.clear();
+        self.vault.go_down();
         self.channels.fill(None);
         self.timer_at = None;
         self.idle_due = false;
         self.frozen_until = 0;
     }
 
-    /// A new replica reads the log's records; the effects of reading and starting are returned.
-    pub(crate) fn come_up(&mut self, time_us: u64, records: &[Record], encode: bool) -> Vec<Effect> {
+    /// A new replica and an empty state, before anything is read.
+    pub(crate) fn begin(&mut self) -> Replica {
         self.machine = Machine::new(&self.params, &self.bugs);
-        let mut replica = replica(&self.params, &self.keys, self.genesis, &self.bugs);
-        let mut out = Vec::new();
-        for record in records {
-            let record = if encode { through_bytes(record) } else { record.clone() };
-            replica.replay(record, &mut out);
-        }
-        replica.start(self.clock.now(time_us), &mut out);
+        replica(&self.params, &self.keys, self.genesis, &self.bugs)
+    }
+
+    /// A record as recovery reads it.
+    pub(crate) fn as_read(&self, record: &Record, encode: bool) -> Record {
+        if encode { through_bytes(record) } else { record.clone() }
+    }
+
+    /// The replica has read everything and starts.
+    pub(crate) fn come_up(&mut self, time_us: u64, mut replica: Replica, out: &mut Vec<Effect>) {
+        replica.start(self.clock.now(time_us), out);
         self.committed = 0;
         self.view = replica.view();
         self.entered_at = time_us;
         self.replica = Some(replica);
-        out
     }
 
     /// One step of the replica.

@@ -141,6 +141,8 @@ impl World<'_> {
             | Event::Idle { host, .. }
             | Event::Verified { host, .. }
             | Event::Worked { host, .. }
+            | Event::Snapshot { host, .. }
+            | Event::Transfer { host, .. }
             | Event::Serve { host, .. }
             | Event::Restart { host }
             | Event::Bundle { host, again: false, .. } => correct(*host),

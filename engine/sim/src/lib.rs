@@ -12,6 +12,7 @@ pub mod bank;
 mod build;
 mod byzantine;
 mod chaos;
+mod checkpoints;
 mod client;
 mod clock;
 mod disk;
@@ -35,6 +36,7 @@ mod storage;
 mod trace;
 mod traffic;
 pub mod twins;
+mod vault;
 mod world;
 
 use std::collections::BTreeMap;

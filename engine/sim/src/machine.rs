@@ -10,7 +10,7 @@ use trireme_core::types::ClientId;
 use trireme_core::{Params, Slot};
 use trireme_crypto::Digest;
 use trireme_state::kv::{self, Kv};
-use trireme_state::{Application, ClientRegistry, Content, Executor, Op, Scheme};
+use trireme_state::{Application, Blank, ClientRegistry, Content, Executor, Image, Op, Restored, Scheme};
 
 use crate::oracle::{Applied, payload_digest};
 use crate::prng::Prng;
@@ -121,6 +121,19 @@ impl Machine {
 
     pub(crate) fn executed(&self) -> Slot {
         self.executor.executed()
+    }
+
+    pub(crate) fn image(&mut self) -> Image {
+        self.executor.image()
+    }
+
+    pub(crate) fn blank(&self) -> Blank {
+        self.executor.blank()
+    }
+
+    /// Takes over the state of an image, if it is newer.
+    pub(crate) fn install(&mut self, restored: Restored) -> bool {
+        self.executor.install(restored)
     }
 
     pub(crate) fn state_root(&mut self, slot: Slot) -> StateVote {

@@ -224,6 +224,7 @@ impl Plan {
     pub(crate) fn draw(prng: &mut Prng, options: &Options) -> Self {
         // What came later draws from a stream of its own, so that seeds keep their meaning.
         let mut fork = prng.aside(LIARS);
+        let mut checkpoints = prng.aside(CHECKPOINTS);
         let n = options.n.unwrap_or_else(|| prng.pick(&[4, 4, 4, 4, 5, 6, 6, 7, 7, 10]));
         let most = (n - 1) / 3;
         let f = if prng.percent(80) {
@@ -232,7 +233,11 @@ impl Plan {
             u16::try_from(prng.range(0, u64::from(most))).expect("small")
         };
         let latency_us = prng.pick(&[100, 1_000, 5_000, 40_000]);
-        let params = draw_params(prng, n, f, latency_us);
+        let mut params = draw_params(prng, n, f, latency_us);
+        let tiny = checkpoints.percent(40);
+        if tiny {
+            draw_checkpoints(&mut checkpoints, &mut params);
+        }
         let roles = draw_roles(prng, n, f, options.byzantine);
         let chaos_us = if options.chaos {
             prng.range(200_000, 3_000_000)
@@ -276,12 +281,24 @@ impl Plan {
             scopes: Vec::new(),
         };
         plan.draw_liars(&mut fork, options);
+        if tiny && options.byzantine {
+            plan.draw_checkpoint_liars(&mut checkpoints);
+        }
         plan
     }
 }
 
 /// Separates the stream of `draw_liars` from a seed's own.
 const LIARS: u64 = 0x4C49_4152_535F_3176;
+/// And that of checkpoints.
+const CHECKPOINTS: u64 = 0x4348_4543_4B50_5453;
+
+/// Checkpoints after a few slots, and a log that holds few of them.
+fn draw_checkpoints(prng: &mut Prng, params: &mut Params) {
+    params.checkpoint_slots = prng.pick(&[1, 2, 4, 8, 16]);
+    params.checkpoint_bytes = prng.pick(&[400, 2_000, 256 << 20]);
+    params.log_window = params.checkpoint_slots * prng.pick(&[2, 3, 4, 8]);
+}
 
 impl Plan {
     /// More habits for faulty members, collusion, faulty clients, losses in a small scope.
@@ -311,6 +328,19 @@ impl Plan {
         }
         if prng.percent(35) {
             self.draw_rogues(prng);
+        }
+    }
+
+    /// Some faulty members lie about states.
+    fn draw_checkpoint_liars(&mut self, prng: &mut Prng) {
+        for role in &mut self.roles {
+            if let Role::Byzantine { habits, .. } = role {
+                if prng.percent(40) {
+                    habits.push(prng.pick(&Habit::STATES));
+                }
+                habits.sort_unstable();
+                habits.dedup();
+            }
         }
     }
 

@@ -74,7 +74,10 @@ impl World<'_> {
                 let at = self.time + 1 + self.prng.skewed(self.plan.verification_us);
                 self.at(at, Event::Verified { host, life, job, good });
             }
-            Effect::Execute(execution) => self.ordered(host, execution),
+            Effect::Execute(execution) => {
+                self.judge_ordered(host, &execution);
+                self.enqueue(host, Work::Execute(Box::new(execution)));
+            }
             Effect::StateRoot { slot } => self.enqueue(host, Work::Root(slot)),
             Effect::Serve { to, kind, digests } => {
                 let at = self.time + self.plan.disk.flush_us;
@@ -90,10 +93,9 @@ impl World<'_> {
                 );
             }
             Effect::Disconnect { member, reason } => self.accuse(host, member, reason.name()),
-            Effect::Release { after, slot, heights } => {
-                self.hosts[host].disk.release(after, Needless { slot, heights });
-            }
-            Effect::Stable { .. } | Effect::Transfer { .. } => {}
+            Effect::Stable { certificate, anchor } => self.stable(host, *certificate, *anchor),
+            Effect::Release { after, slot, heights } => self.may_release(host, after, Needless { slot, heights }),
+            Effect::Transfer { certificate } => self.begin_transfer(host, *certificate),
             Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
             Effect::Alarm(alarm) => {
                 let scene = self.scene(host);
@@ -365,6 +367,7 @@ impl World<'_> {
         }
         let envelope = Rc::unwrap_or_clone(envelope);
         match check(&self.hosts[to].context, member, envelope) {
+            Ok(checked) if self.routed(to, member, checked.message()) => {}
             Ok(checked) => self.step(to, Input::Message(checked)),
             Err(reason) => {
                 let scene = self.scene(to);
@@ -392,6 +395,7 @@ impl World<'_> {
                 self.emit(host, outbound);
             }
             self.step(host, Input::Appended(done.id));
+            self.release_log(host, done.id);
         }
         if let Some(at) = self.hosts[host].disk.again(self.time, &mut self.prng) {
             let life = self.hosts[host].life;
@@ -415,13 +419,13 @@ impl World<'_> {
     }
 
     /// A slot goes to execution.
-    fn ordered(&mut self, host: HostId, execution: Execution) {
+    pub(crate) fn judge_ordered(&mut self, host: HostId, execution: &Execution) {
         if self.hosts[host].correct {
             let scene = self.scene(host);
             let oracle = &mut self.oracle;
             let fresh = oracle
                 .history
-                .ordered(scene, &mut oracle.verdict, &oracle.chain, &execution);
+                .ordered(scene, &mut oracle.verdict, &oracle.chain, execution);
             oracle.committed(scene, execution.slot, execution.block);
             if fresh {
                 let ring = &self.ring;
@@ -429,19 +433,19 @@ impl World<'_> {
                     |client: &_, statement: &_, signature: &_| ring.client_signed(client, statement, signature);
                 oracle
                     .history
-                    .judge_bodies(scene, &mut oracle.verdict, &ring.domain(), &execution, signed);
+                    .judge_bodies(scene, &mut oracle.verdict, &ring.domain(), execution, signed);
             }
-        }
-        if execution.replay {
-            self.execute(host, &execution);
-        } else {
-            self.enqueue(host, Work::Execute(Box::new(execution)));
         }
     }
 
     /// Executes a slot, judges what it did, and answers clients.
-    fn execute(&mut self, host: HostId, execution: &Execution) -> Option<StateVote> {
+    pub(crate) fn execute(&mut self, host: HostId, execution: &Execution) -> Option<StateVote> {
+        if execution.slot <= self.hosts[host].machine.executed() {
+            // An image that was fetched meanwhile holds what it did.
+            return None;
+        }
         let done = self.hosts[host].machine.execute(execution);
+        self.make_image(host, execution);
         self.oracle.verdict.add("copy of a request", u64::from(done.duplicates));
         if self.hosts[host].correct {
             let scene = self.scene(host);
@@ -456,7 +460,7 @@ impl World<'_> {
         done.state
     }
 
-    fn enqueue(&mut self, host: HostId, work: Work) {
+    pub(crate) fn enqueue(&mut self, host: HostId, work: Work) {
         self.hosts[host].work.push_back(work);
         if self.hosts[host].work.len() == 1 {
             self.schedule_work(host);
@@ -472,13 +476,17 @@ impl World<'_> {
     /// The execution stage finishes a piece of work.
     pub(crate) fn worked(&mut self, host: HostId) {
         let work = self.hosts[host].work.pop_front().expect("work was scheduled");
-        let (slot, state) = match work {
-            Work::Root(slot) => (slot, Some(self.hosts[host].machine.state_root(slot))),
-            Work::Execute(execution) => (execution.slot, self.execute(host, &execution)),
-        };
         if !self.hosts[host].work.is_empty() {
             self.schedule_work(host);
         }
+        let (slot, state) = match work {
+            Work::Root(slot) => {
+                let machine = &mut self.hosts[host].machine;
+                (slot, (slot == machine.executed()).then(|| machine.state_root(slot)))
+            }
+            Work::Execute(execution) => (execution.slot, self.execute(host, &execution)),
+            Work::Install(fetched) => return self.install(host, *fetched),
+        };
         self.step(host, Input::Executed { slot, state });
     }
 

@@ -30,6 +30,8 @@ const BEYOND_WATCH_US: u64 = 3_000_000;
 /// After which nothing may change any more.
 const SETTLE_US: u64 = 1_500_000;
 
+/// Separates the stream of what checkpoints need from the run's own.
+const CHECKPOINTS: u64 = 0x434B_5054;
 /// Budgets are looked at with every so many events.
 const HELD_EVERY: u64 = 16;
 
@@ -40,6 +42,8 @@ pub(crate) type Lines<'a> = Option<&'a mut dyn FnMut(&str)>;
 pub(crate) struct World<'a> {
     pub(crate) plan: Plan,
     pub(crate) prng: Prng,
+    /// For what checkpoints need.
+    pub(crate) checkpoint_prng: Prng,
     pub(crate) time: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
@@ -77,6 +81,7 @@ impl<'a> World<'a> {
         let enough = usize::from(plan.params.f) + 1;
         let lasso = Lasso::new(hosts.len(), plan.load.clients);
         let mut world = Self {
+            checkpoint_prng: prng.aside(CHECKPOINTS),
             network: Network::new(&mut prng, hosts.len(), plan.latency_us, plan.weather.clone()),
             oracle: Oracle::new(ring.domain(), genesis, sizes, correct, &plan.params),
             clients: (0..plan.load.clients)
@@ -128,7 +133,7 @@ impl<'a> World<'a> {
     fn schedule_all(&mut self) {
         self.regroup();
         for host in 0..self.hosts.len() {
-            let effects = self.hosts[host].come_up(0, &[], false);
+            let effects = self.recover(host, &[]);
             self.perform(host, effects);
             self.after_step(host);
             let silent = self.hosts[host]
@@ -362,7 +367,9 @@ impl<'a> World<'a> {
             self.oracle.verdict.check(view >= before, scene, "7", || {
                 format!("view goes back from {before} to {view}")
             });
-            for slot in self.hosts[host].committed + 1..=replica.committed() {
+            // Below the block that its chain begins at it committed nothing: an image says what that did.
+            let from = (self.hosts[host].committed + 1).max(self.hosts[host].vault.base);
+            for slot in from..=replica.committed() {
                 let digest = replica.committed_digest(slot).expect("a committed slot has a digest");
                 self.oracle.committed(scene, slot, digest);
             }
@@ -425,6 +432,8 @@ impl<'a> World<'a> {
             }
             Event::Verified { host, job, good, .. } => self.step(host, Input::Verified { job, good }),
             Event::Worked { host, .. } => self.worked(host),
+            Event::Snapshot { host, slot, .. } => self.snapshotted(host, slot),
+            Event::Transfer { host, .. } => self.transfer_tick(host),
             Event::Serve {
                 host,
                 to,

@@ -23,6 +23,9 @@ use crate::tree::Change;
 /// for long.
 const MAX_TOUCHED: usize = 1_024;
 
+/// The seeded bug that leaves sessions out of roots and images.
+const UNCOVERED: &str = "image_without_sessions";
+
 /// An item of the executed stream: a request that is executed, now or by an earlier copy. Requests that are refused
 /// give none.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +226,12 @@ impl Executor {
     pub fn state_root(&mut self, slot: Slot) -> StateVote {
         assert_eq!(slot, self.executed, "the state is that after the last slot");
         self.settle_sessions();
-        let (app, sessions) = (self.app.root(), self.session_tree.root());
+        let app = self.app.root();
+        let sessions = if self.bugs.is_on(UNCOVERED) {
+            Forest::new().root()
+        } else {
+            self.session_tree.root()
+        };
         let receipts_root = self.installed_receipts;
         StateVote {
             slot,
@@ -238,8 +246,17 @@ impl Executor {
     /// what it changes from now on, shard by shard.
     pub fn image(&mut self) -> Image {
         let vote = self.state_root(self.executed);
-        let sessions = SessionImage::new(self.sessions.clone(), self.session_tree.clone());
+        let (table, tree) = self.covered_sessions();
+        let sessions = SessionImage::new(table, tree);
         Image::new(vote, self.block, self.app.image(), sessions)
+    }
+
+    /// The sessions that roots and images cover: all of them, but for a seeded bug.
+    fn covered_sessions(&self) -> (SessionTable, Forest) {
+        if self.bugs.is_on(UNCOVERED) {
+            return (SessionTable::with_bugs(self.limits, self.bugs.clone()), Forest::new());
+        }
+        (self.sessions.clone(), self.session_tree.clone())
     }
 
     /// What images of this state are made into states with.

@@ -1,4 +1,4 @@
-//! The 40 bugs of FAULTS.md, in its order.
+//! The 40 bugs of FAULTS.md, in its order. One that can be had in two ways has two rows.
 
 /// One bug of the list.
 #[derive(Debug)]
@@ -56,12 +56,12 @@ bugs! {
     11 "old epoch's quorum accepted" Switch("old_epoch_quorum"),
     12 "execute out of order" Switch("execute_out_of_order"),
     13 "sync and commit both deliver" Switch("sync_delivers_too"),
-    14 "session table not in the checkpoint" Waits("checkpoints"),
+    14 "session table not in the checkpoint" Switch("image_without_sessions"),
     15 "reply cache evicted before a retry" Switch("forget_replies"),
-    16 "snapshot accepted with f signatures" Waits("snapshots"),
+    16 "snapshot accepted with f signatures" Switch("stable_with_f"),
     17 "damaged middle treated as a torn tail" Switch("damage_is_torn_tail"),
     18 "fsync error retried" Switch("retry_failed_flush"),
-    19 "release by local clock" Waits("release of the log below a checkpoint"),
+    19 "release by local clock" Switch("release_by_clock"),
     20 "ack before storage" Switch("ack_before_storage"),
     21 "uncofactored batch accepted" Switch("uncofactored_batch"),
     22 "join a view change at 1" Switch("join_at_one"),
@@ -73,7 +73,8 @@ bugs! {
     28 "child of a handoff block accepted in its own view" Switch("handoff_child"),
     29 "Tc of v-2 accepted" Switch("stale_tc"),
     30 "Timeout with a Qc of a later view accepted" Switch("future_qc"),
-    31 "acceptance records released too early" Switch("release_by_commit"),
+    31 "acceptance records released by a commit" Switch("release_by_commit"),
+    31 "acceptance records released by a checkpoint" Switch("release_by_checkpoint"),
     32 "quarantine ends at a checkpoint" Waits("quarantine"),
     33 "witnessed not cumulative over ancestors" Switch("witness_not_cumulative"),
     34 "entry certificate sent to the next leader only" Switch("entry_to_leader_only"),
@@ -92,7 +93,8 @@ mod tests {
 
     #[test]
     fn forty_rows_and_every_switch_in_one() {
-        let numbers: Vec<u8> = BUGS.iter().map(|bug| bug.number).collect();
+        let mut numbers: Vec<u8> = BUGS.iter().map(|bug| bug.number).collect();
+        numbers.dedup();
         assert_eq!(numbers, (1..=40).collect::<Vec<u8>>());
         let mut switches: Vec<&str> = BUGS.iter().filter_map(Bug::switch).collect();
         switches.sort_unstable();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::strategy::Strategy;
-use super::{certificates, collusion, fetching, lane, leader, mutator, replica, timing};
+use super::{certificates, collusion, fetching, lane, leader, mutator, replica, states, timing};
 use crate::prng::Prng;
 
 macro_rules! habits {
@@ -146,11 +146,20 @@ habits! {
     CertifiedHidden = "lie: hidden batch certified by colluders", [8, 23], |_: &mut Prng| collusion::PrivateBatch;
     /// Acks and votes of all colluders for what one of them heard.
     SharedVotes = "lie: vote for a colluder's block", [11], |_: &mut Prng| collusion::SharedVotes;
+
+    /// Sends parts of images that are wrong.
+    FalseParts = "lie: false part of an image", [20], |_: &mut Prng| states::FalseParts;
+    /// Votes for checkpoints that are none, and shows certificates of f signatures for them.
+    FalseCheckpoints = "lie: checkpoint that is none", [18], |_: &mut Prng| states::FalseCheckpoints;
+    /// Shows the oldest certificate of a state instead of newer ones.
+    StaleCertificates = "lie: stale certificate of a state", [16, 18], |_: &mut Prng| states::StaleCertificates::default();
 }
 
 impl Habit {
     /// Those that a seed's own generator draws from; the others come from a fork of it.
     const OLD: usize = 20;
+    /// Those that come where checkpoints are frequent; the last of all.
+    pub(crate) const STATES: [Self; 3] = [Self::FalseParts, Self::FalseCheckpoints, Self::StaleCertificates];
 
     /// One to four habits.
     pub(crate) fn draw(prng: &mut Prng) -> Vec<Self> {
@@ -180,7 +189,7 @@ impl Habit {
             _ => {}
         }
         for _ in 0..prng.range(1, 3) {
-            habits.push(prng.pick(&Self::ALL[Self::OLD..]));
+            habits.push(prng.pick(&Self::ALL[Self::OLD..Self::ALL.len() - Self::STATES.len()]));
         }
         if collude {
             habits.push(prng.pick(&Self::TOGETHER));

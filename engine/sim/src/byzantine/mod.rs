@@ -17,6 +17,7 @@ mod memory;
 mod mutator;
 mod past;
 mod replica;
+mod states;
 mod strategy;
 mod timing;
 mod told;

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use trireme_core::record::Record;
+use trireme_core::record::{Record, VoteRecord};
 
-use super::{Append, DiskPace, Ended};
+use super::{Append, DiskPace, Ended, Needless};
 use crate::prng::Prng;
 
 /// An append on its way to the disk.
@@ -21,6 +21,8 @@ struct Pending {
 pub(crate) struct PlainDisk {
     pace: DiskPace,
     records: Vec<Record>,
+    /// Records that were before these and are gone.
+    released: usize,
     durable: usize,
     pending: VecDeque<Pending>,
     last_flush_at: u64,
@@ -31,6 +33,7 @@ impl PlainDisk {
         Self {
             pace,
             records: Vec::new(),
+            released: 0,
             durable: 0,
             pending: VecDeque::new(),
             last_flush_at: 0,
@@ -49,7 +52,7 @@ impl PlainDisk {
                 id: append.id,
                 release: append.release,
             },
-            end: self.records.len(),
+            end: self.released + self.records.len(),
             durable_at: None,
         };
         self.pending.push_back(pending);
@@ -81,18 +84,47 @@ impl PlainDisk {
             return None;
         }
         let done = self.pending.pop_front()?;
-        self.durable = done.end;
+        self.durable = done.end - self.released;
         Some(done.append)
     }
 
-    /// Records `from..to` of the log.
+    /// Records `from..to` of the log, as far as they are there.
     pub(super) fn range(&self, from: usize, to: usize) -> &[Record] {
-        &self.records[from..to]
+        let at = |index: usize| index.saturating_sub(self.released);
+        &self.records[at(from)..at(to)]
     }
 
     /// How many records are durable.
     pub(super) fn durable(&self) -> usize {
-        self.durable
+        self.released + self.durable
+    }
+
+    /// Drops what may go from a head of random length, as a log in segments would.
+    pub(super) fn release(&mut self, needless: &Needless, prng: &mut Prng) -> usize {
+        let standing = |record: &Record| matches!(record, Record::Vote(VoteRecord::Standing(_)));
+        let Some(at) = self.records[..self.durable].iter().rposition(standing) else {
+            return 0;
+        };
+        let Needless { slot, heights } = needless;
+        // Blocks that are still listed stand right before it.
+        let block = |record: &Record| matches!(record, Record::Vote(VoteRecord::Block(_)));
+        let first = self.records[..at]
+            .iter()
+            .rposition(|record| !block(record))
+            .map_or(0, |last| last + 1);
+        let head = if prng.percent(50) { first } else { prng.index(first + 1) };
+        let lives = |record: &Record| match record {
+            Record::Batch(batch) => batch.head.header.height > heights[usize::from(batch.head.header.lane)],
+            Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => block.block.slot >= *slot,
+            Record::Vote(_) => false,
+        };
+        let tail = self.records.split_off(head);
+        let (kept, dropped): (Vec<Record>, Vec<Record>) = self.records.drain(..).partition(lives);
+        self.records = kept;
+        self.records.extend(tail);
+        self.released += dropped.len();
+        self.durable -= dropped.len();
+        dropped.len()
     }
 
     /// Power is lost. What was durable stays; of the rest a random prefix, possibly none of it, possibly half an

@@ -125,7 +125,7 @@ impl Oracle {
         self.verdict.check(members.len() > self.sizes.f, scene, "16", || {
             format!("an availability certificate of lane {} with {members:?}", ac.lane)
         });
-        self.certified.insert(ac.digest);
+        self.certified.insert((ac.lane, ac.height, ac.digest));
         let correct: Vec<MemberId> = members.into_iter().filter(|m| self.is_correct(*m)).collect();
         for member in correct {
             let acked = self.statements.acked(member, ac.lane, ac.height) == Some(ac.digest);

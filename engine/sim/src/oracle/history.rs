@@ -92,6 +92,11 @@ impl History {
         self.ordered[usize::from(member)] = 0;
     }
 
+    /// A replica took over the state after a slot.
+    pub(crate) fn installed(&mut self, member: MemberId, slot: Slot) {
+        self.ordered[usize::from(member)] = slot;
+    }
+
     /// A correct replica hands a slot to execution. Returns whether it is the first one.
     pub(crate) fn ordered(
         &mut self,

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_core::message::{Message, SignedBlock};
 use trireme_core::record::{Record, VoteRecord};
+use trireme_core::types::Height;
 use trireme_core::{MemberId, Params, Slot, View};
 use trireme_crypto::{Digest, Domain};
 
@@ -145,7 +146,9 @@ pub(crate) struct Oracle {
     pub(crate) chain: Chain,
     pub(crate) history: History,
     /// Batches that certificates in accepted blocks name.
-    pub(crate) certified: BTreeSet<Digest>,
+    pub(crate) certified: BTreeSet<(MemberId, Height, Digest)>,
+    /// By lane: batches up to here were made needless by a stable checkpoint.
+    released: Vec<Height>,
     statements: statements::Statements,
 }
 
@@ -161,6 +164,7 @@ impl Oracle {
             chain: Chain::new(genesis, sizes),
             history: History::new(sizes.n, model),
             certified: BTreeSet::new(),
+            released: vec![0; sizes.n],
             statements: statements::Statements::default(),
         }
     }
@@ -215,6 +219,20 @@ impl Oracle {
             Record::Batch(batch) => self.history.saw_header(&self.domain, &batch.head.header),
             Record::Vote(VoteRecord::Timeout(_) | VoteRecord::Reserve(_) | VoteRecord::Standing(_)) => {}
         }
+    }
+
+    /// A correct replica's log may drop batches up to these heights (invariant 11 judges that).
+    pub(crate) fn released(&mut self, heights: &[Height]) {
+        for (known, height) in self.released.iter_mut().zip(heights) {
+            *known = (*known).max(*height);
+        }
+    }
+
+    /// Certified batches that somebody has to hold (invariant 16): all that no checkpoint made needless.
+    pub(crate) fn to_be_held(&mut self) -> Vec<Digest> {
+        let certified = std::mem::take(&mut self.certified).into_iter();
+        let held = certified.filter(|(lane, height, _)| self.released[usize::from(*lane)] < *height);
+        held.map(|(_, _, digest)| digest).collect()
     }
 
     /// A correct replica holds a block for committed.
