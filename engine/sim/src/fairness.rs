@@ -47,7 +47,7 @@ impl World<'_> {
 
     /// At the end: what availability certificates named, and no checkpoint made needless, is in the log of a correct replica, and can be read there.
     pub(crate) fn judge_certified(&mut self) {
-        let certified = self.oracle.to_be_held();
+        let certified = self.oracle.take_owed();
         let holders = self.holders();
         for digest in certified {
             let hosts = holders.get(&digest).map_or(&[][..], Vec::as_slice);

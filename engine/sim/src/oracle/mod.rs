@@ -229,7 +229,7 @@ impl Oracle {
     }
 
     /// Certified batches that somebody has to hold (invariant 16): all that no checkpoint made needless.
-    pub(crate) fn to_be_held(&mut self) -> Vec<Digest> {
+    pub(crate) fn take_owed(&mut self) -> Vec<Digest> {
         let certified = std::mem::take(&mut self.certified).into_iter();
         let held = certified.filter(|(lane, height, _)| self.released[usize::from(*lane)] < *height);
         held.map(|(_, _, digest)| digest).collect()
