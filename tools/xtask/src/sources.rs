@@ -42,13 +42,15 @@ const RULES: &[Rule] = &[
             "engine/fuzz/",
             "tools/",
             "benches/",
+            "engine/pipeline/src/admin/process.rs",
+            "engine/pipeline/src/snapshots/",
             "engine/pipeline/tests/",
             "engine/model/src/main.rs",
             "engine/sim/src/scenario/",
             "engine/sim/tests/",
             "transport/src/wan/",
         ],
-        why: "files are opened in log and tools, by the commands of fuzz and model, and where scenarios and emulated \
+        why: "files are opened in log, pipeline's snapshots and tools (and /proc by the admin port), by the commands of fuzz and model, and where scenarios and emulated \
               networks are read, only",
     },
     Rule {
@@ -58,9 +60,10 @@ const RULES: &[Rule] = &[
             "tools/",
             "benches/",
             "engine/client/tests/",
+            "engine/pipeline/src/admin/",
             "engine/pipeline/tests/",
         ],
-        why: "sockets are opened in transport and tools only",
+        why: "sockets are opened in transport and tools, and by the admin port, only",
     },
     Rule {
         words: &["thread::sleep"],
