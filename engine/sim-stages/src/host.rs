@@ -9,7 +9,7 @@ use trireme_config::{Cluster, DeviceKind, Durability, FlushKind, PeerBudget, Rep
 use trireme_log::Log;
 use trireme_log::simulation::{Crash, SimulatedDisk};
 use trireme_pipeline::simulation::{
-    Bug, DiskSignal, LINKS, LinkSpec, LinkView, Parts, Room, SimulatedReplica, SimulatedTime, log_config,
+    Bug, DiskSignal, LinkSpec, LinkView, Parts, Room, SimulatedReplica, SimulatedTime, links, log_config,
 };
 
 use crate::doors::{MemberDoor, PublicDoor};
@@ -109,17 +109,13 @@ impl Host {
         let opening = Log::open_simulated(settings, &self.disk).map_err(|error| error.to_string())?;
         let time = SimulatedTime::new(EPOCH_US + now_us + self.plan.wall_skew_us);
         let signal = DiskSignal::default();
-        let rooms: Vec<(&'static str, Room)> = LINKS
-            .iter()
+        let rooms: Vec<(&'static str, Room)> = links()
             .map(|spec| spec.name)
             .zip(self.plan.rooms.iter().copied())
             .collect();
         let room = move |spec: &LinkSpec| {
-            rooms
-                .iter()
-                .find(|(name, _)| *name == spec.name)
-                .expect("all are drawn")
-                .1
+            let drawn = rooms.iter().find(|(name, _)| *name == spec.name);
+            drawn.map_or(spec.room(), |(_, room)| *room)
         };
         let (net, host) = (net.clone(), self.index);
         let parts = Parts {

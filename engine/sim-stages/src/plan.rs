@@ -3,7 +3,7 @@
 use trireme_config::{ClientBudget, LogBudget, PeerBudget};
 use trireme_core::Params;
 use trireme_log::simulation::{Crash, Pace};
-use trireme_pipeline::simulation::{LINKS, Room, Threading, peer_queue};
+use trireme_pipeline::simulation::{Room, Threading, links, peer_queue};
 use trireme_sim::prng::Prng;
 
 use crate::Options;
@@ -61,7 +61,7 @@ pub(crate) struct ClientPlan {
 pub(crate) struct HostPlan {
     pub(crate) threading: Threading,
     pub(crate) core_plan: &'static str,
-    /// In the order of [`LINKS`].
+    /// In the order of [`links`].
     pub(crate) rooms: Vec<Room>,
     pub(crate) wall_skew_us: u64,
     pub(crate) clients: ClientBudget,
@@ -115,7 +115,7 @@ impl Plan {
 }
 
 fn draw_host(prng: &mut Prng, tight: u64, each_stage: bool, small_log: bool) -> HostPlan {
-    let rooms = LINKS.iter().map(|spec| {
+    let rooms = links().map(|spec| {
         let declared = spec.room();
         if !prng.percent(tight) {
             // The rings are allocated for every start; no run of the simulator fills the long ones.
