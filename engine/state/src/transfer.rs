@@ -44,13 +44,13 @@ pub struct TransferLimits {
 }
 
 impl Default for TransferLimits {
-    /// 8 parts at once, 4 of one peer, 64 MiB a second, 5 s of patience.
+    /// 8 parts at once, 4 of one peer, 64 MiB a second, 1 s of patience, which doubles for whoever fails.
     fn default() -> Self {
         Self {
             asks: 8,
             asks_per_peer: 4,
             bytes_per_second: 64 << 20,
-            patience_us: 5_000_000,
+            patience_us: 1_000_000,
         }
     }
 }
