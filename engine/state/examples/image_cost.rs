@@ -54,7 +54,9 @@ impl Load {
                         key: key.as_bytes(),
                         value: &value,
                     };
-                    builder.push(first + number + 1, &op.encode()).expect("within the limits");
+                    builder
+                        .push(first + number + 1, &op.encode())
+                        .expect("within the limits");
                 }
                 builder.finish(|_| Signature([0; 64]), &domain)
             })
@@ -97,7 +99,12 @@ fn slots(executor: &mut Executor, load: &mut Load, keys: u64) -> Vec<Duration> {
 
 fn show(what: &str, times: &[Duration]) {
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!("{what}: p50 {:.2?}, p99 {:.2?}, longest {:.2?}", at(50), at(99), at(100));
+    println!(
+        "{what}: p50 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        at(50),
+        at(99),
+        at(100)
+    );
 }
 
 fn write_out(image: &Image, executor: &Executor) -> Vec<(Part, Vec<u8>)> {
@@ -109,12 +116,19 @@ fn write_out(image: &Image, executor: &Executor) -> Vec<(Part, Vec<u8>)> {
     let parts = parts.expect("an outline of its own root").into_iter();
     let parts: Vec<_> = parts.map(|(part, _)| (part, image.part(part, PART_BYTES))).collect();
     let bytes: usize = parts.iter().map(|part| part.1.len()).sum();
-    println!("{} parts, {:.1} MB: {:.2?}", parts.len(), bytes as f64 / 1e6, start.elapsed());
+    println!(
+        "{} parts, {:.1} MB: {:.2?}",
+        parts.len(),
+        bytes as f64 / 1e6,
+        start.elapsed()
+    );
     parts
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .map(|text| text.parse::<u64>().expect("a number"));
     let keys = arguments.next().unwrap_or(1_000_000);
     let value_bytes = usize::try_from(arguments.next().unwrap_or(128)).expect("fits");
     let mut executor = Executor::new(Box::new(Kv::new()), ClientRegistry::Open, &Params::new(4, 1));
