@@ -2,6 +2,8 @@
 "use strict";
 
 const KEPT = 300; // Seconds of history.
+const SPAN = 60; // Seconds over which budgets are taken.
+const SPACING = 5;
 const STAGES = ["ingress", "verify", "dissemination", "ordering", "execution", "reply"];
 const PATHS = [
   ["fast", "fast path"], ["late_votes", "a vote came late"], ["member_away", "a member is away"],
@@ -15,7 +17,8 @@ const SIGNATURES = [
 ];
 
 const $ = (id) => document.getElementById(id);
-let first = null; // First snapshot, by member: what "since the page was opened" counts from.
+let first = null; // What budgets count from: a snapshot of a minute ago; until there is one, the start of the replicas.
+const older = []; // Snapshots of the last minute, one each SPACING seconds.
 let last = null;
 const history = [];
 
@@ -226,7 +229,7 @@ const legend = (list) => el("div", { className: "legend" }, ...list.map(([name, 
 function commitBars(commits, ordered) {
   const rows = PATHS.filter(([key]) => key !== "replayed").map(([key, name], i) =>
     bar(name, [[name, commits[key], "k" + (i + 1)]], ordered, percent(commits[key] / ordered)));
-  fill("commits", ...(ordered > 0 ? rows : [el("p", { className: "empty" }, "nothing committed since the page was opened")]));
+  fill("commits", ...(ordered > 0 ? rows : [el("p", { className: "empty" }, "nothing committed in this time")]));
 }
 
 function budget(now) {
@@ -243,7 +246,7 @@ function budget(now) {
     bars.push(bar("replica " + member, list.map((us, i) => [`${STAGES[i]} ${ms(us)}`, us, "k" + (i + 1)]), widest, ms(whole)));
   }
   if (bars.length) bars.push(legend(STAGES.map((stage, i) => [stage, "k" + (i + 1)])));
-  else bars.push(el("p", { className: "empty" }, "no operations since the page was opened"));
+  else bars.push(el("p", { className: "empty" }, "no operations in this time"));
   fill("budget", ...bars);
   let log = null;
   for (const s of statuses(now)) {
@@ -266,7 +269,7 @@ function signatures(now) {
     ops = Math.max(ops, since(s.execution.fresh, b && b.execution.fresh));
     SIGNATURES.forEach(([, of], i) => { sums[i] += since(of(s), b && of(b)); });
   }
-  if (ops === 0) return fill("signatures", el("p", { className: "empty" }, "no operations since the page was opened"));
+  if (ops === 0) return fill("signatures", el("p", { className: "empty" }, "no operations in this time"));
   const widest = Math.max(...sums);
   const n = statuses(now)[0].n;
   fill("signatures", ...SIGNATURES.map(([name], i) => bar(name, [[name, sums[i], "k" + (i + 1)]], widest, number(sums[i] / ops))),
@@ -278,12 +281,12 @@ function links(now) {
   for (const s of statuses(now)) {
     for (const link of s.links) {
       const full = Math.max(link.held / link.depth, link.bytes / link.limit_bytes);
-      rows.push([full, link.shed, s.member, link.name, `${number(link.held)} of ${number(link.depth)}`, link.high_water, link.shed]);
+      rows.push([full, link.shed, s.member, link.name, `${number(link.held)} of ${number(link.depth)}`, link.high_water, link.shed, link.high_water / link.depth]);
     }
     const pools = [["client intake", s.clients.intake_bytes, s.clients.intake_limit_bytes], ["largest lane", s.held.lane_bytes, s.windows.lane_bytes]];
-    for (const [name, used, limit] of pools) rows.push([used / limit, 0, s.member, name, `${bytes(used)} of ${bytes(limit)}`, "", ""]);
+    for (const [name, used, limit] of pools) rows.push([used / limit, 0, s.member, name, `${bytes(used)} of ${bytes(limit)}`, "", "", 0]);
   }
-  rows.sort((a, b) => b[1] - a[1] || b[0] - a[0]);
+  rows.sort((a, b) => b[1] - a[1] || b[0] - a[0] || b[7] - a[7]);
   fill("links", head("<replica", "<link or budget", "held", "full", "peak", "turned away"),
     ...rows.slice(0, 10).map(([full, , member, name, held, peak, shed]) => el("tr", {}, cell(member, "t"), cell(name, "t"), cell(held),
       cell(percent(full), full > 0.8 ? "bad" : ""), cell(peak === "" ? "" : number(peak)), cell(shed === "" ? "" : number(shed), shed > 0 ? "warn" : ""))));
@@ -352,9 +355,8 @@ async function ask() {
     const answer = await fetch("/api/cluster", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     const now = snapshot(await answer.json());
     for (const s of statuses(now)) seen.set(s.member, s.region);
-    if (!first) first = now;
-    // Members that were away when the page was opened count from when they came.
-    for (const [member, row] of now.members) if (row.status && !before(first, member)) first.members.set(member, row);
+    if (!older.length || now.at - older[older.length - 1].at >= SPACING) older.push(now);
+    while (older.length && now.at - older[0].at > SPAN) first = older.shift();
     if (last) {
       history.push(point(now, last));
       if (history.length > KEPT) history.shift();
