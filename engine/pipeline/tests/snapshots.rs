@@ -142,7 +142,8 @@ fn a_backup_is_checked_and_restored_without_a_replica() {
     assert!(matches!(refused, Err(SnapshotError::InTheWay { .. })), "{refused:?}");
     let fresh = data_dir.with_extension("restored");
     assert_eq!(snapshots::restore(&out, &fresh, &bench.cluster).unwrap(), taken);
-    assert!(fresh.join(QUARANTINE_MARKER).exists());
+    let mark = std::fs::read_to_string(fresh.join(QUARANTINE_MARKER)).unwrap();
+    assert!(mark.ends_with("\nrestored\n"), "{mark}");
     let again = fresh.with_extension("again");
     assert_eq!(snapshots::backup(&fresh, &again, &bench.cluster).unwrap(), taken);
 

@@ -15,8 +15,9 @@ use super::{SnapshotError, dir_of, list, load, name_of};
 use crate::keys::{invalid_among, members_of};
 use crate::thread::executor;
 
-/// Name of the file in a data directory that says that its replica has to go through R-QUARANTINE before it votes.
-pub const QUARANTINE_MARKER: &str = "quarantine";
+/// The mark of a data directory. One that ends with the word "restored" says that its replica has to go through
+/// R-QUARANTINE before it votes.
+pub const QUARANTINE_MARKER: &str = "identity";
 
 /// What a sound snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +108,8 @@ pub fn restore(backup: &Path, data_dir: &Path, cluster: &Cluster) -> Result<Summ
         });
     }
     let marker = data_dir.join(QUARANTINE_MARKER);
-    let text = format!("restored from a backup of slot {}\n", summary.slot);
+    let (cluster, slot) = (cluster.fingerprint(), summary.slot);
+    let text = format!("a replica of cluster {cluster}, from a backup of slot {slot}\nrestored\n");
     let written = std::fs::write(&marker, text).and_then(|()| File::open(&marker)?.sync_all());
     written.map_err(SnapshotError::io(&marker))?;
     sync_dir(&marker)?;
