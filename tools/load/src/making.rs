@@ -217,7 +217,8 @@ impl<'a> Load<'a> {
     /// Until there are completions, or a time comes.
     pub(crate) async fn wait(&mut self, wake_at_ns: u64) {
         // A stop must be noticed even when nothing happens.
-        let at = wake_at_ns.min(self.next_second_ns).min(self.now_ns() + 100_000_000);
+        let second = if self.filling { u64::MAX } else { self.next_second_ns };
+        let at = wake_at_ns.min(second).min(self.now_ns() + 100_000_000);
         self.alarm.set(Duration::from_nanos(at.saturating_sub(self.now_ns())));
         let rang = poll_fn(|cx| {
             let driver = self.driver.poll(cx);

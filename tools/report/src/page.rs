@@ -68,10 +68,13 @@ pub fn page(runs: &[Run]) -> String {
 }
 
 fn warnings(out: &mut String, runs: &[Run]) {
-    for run in runs {
-        for warning in &run.warnings {
-            let _ = write!(out, "<p class=warning>{}: {}</p>", escape(&run.name), escape(warning));
-        }
+    for run in runs.iter().filter(|run| !run.warnings.is_empty()) {
+        let _ = write!(
+            out,
+            "<p class=warning><b>{}</b>: {}.</p>",
+            escape(&run.name),
+            escape(&run.warnings.join("; "))
+        );
     }
 }
 

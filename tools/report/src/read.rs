@@ -233,10 +233,11 @@ impl Run {
         self.facts = facts;
         if value.get("ok").and_then(Value::as_bool) != Some(true) {
             let why = text("error").unwrap_or_default();
-            self.warnings.insert(0, format!("The run failed: {why}"));
+            self.warnings.insert(0, format!("the run failed: {why}"));
         }
         let notes = value.get("notes").and_then(Value::as_array).into_iter().flatten();
-        self.warnings.extend(notes.filter_map(Value::as_str).map(str::to_owned));
+        let notes = notes.filter_map(Value::as_str);
+        self.facts.extend(notes.map(|note| ("note".to_owned(), note.to_owned())));
         self.budget = Some(self.budget_of(value));
         self.signatures = signatures_of(value);
     }

@@ -55,14 +55,14 @@ impl Span {
             .collect()
     }
 
-    /// Signatures by kind, all replicas together. What clients made follows from the bundles that were verified.
-    fn signatures(&self, ops: u64) -> BTreeMap<String, SignatureFigures> {
+    /// Signatures by kind, all replicas together. Clients sign a bundle once, however often they send it.
+    fn signatures(&self, ops: u64, signed: bool, bundle: u32) -> BTreeMap<String, SignatureFigures> {
         let members = SignatureFigures {
             made: ratio(self.sum(|s| s.member_signatures.made), ops),
             verified: ratio(self.sum(|s| s.member_signatures.verified), ops),
         };
         let clients = SignatureFigures {
-            made: None,
+            made: if signed { ratio(1, bundle.into()) } else { Some(0.0) },
             verified: ratio(self.sum(|s| s.client_signatures.verified), ops),
         };
         BTreeMap::from([("members".to_owned(), members), ("clients".to_owned(), clients)])
@@ -92,7 +92,7 @@ impl Span {
         report.signatures_made_per_op = ratio(self.sum(|s| s.member_signatures.made), ops);
         let verified = self.sum(|s| s.member_signatures.verified + s.client_signatures.verified);
         report.signatures_verified_per_op = ratio(verified, ops);
-        report.signatures = self.signatures(ops);
+        report.signatures = self.signatures(ops, report.client_auth == "signed", report.bundle);
         report.stages_us = self.passage();
         report.fsyncs = Some(self.sum(|s| s.log.fsyncs));
         report.evidence = Some(self.after.iter().map(|status| status.evidence).sum());

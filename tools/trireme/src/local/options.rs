@@ -284,6 +284,7 @@ mod tests {
             "--processes 4 --clients 3",
             "--workload ycsb-a --app null",
             "--workload no-such-file",
+            "--workload ycsb-a --kill-leader-at 1s",
             "--payload 100000",
         ] {
             assert!(parse(line).check().is_err(), "{line}");
