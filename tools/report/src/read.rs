@@ -237,7 +237,8 @@ impl Run {
         }
         let notes = value.get("notes").and_then(Value::as_array).into_iter().flatten();
         let notes = notes.filter_map(Value::as_str);
-        self.facts.extend(notes.map(|note| ("note".to_owned(), note.to_owned())));
+        self.facts
+            .extend(notes.map(|note| ("note".to_owned(), note.to_owned())));
         self.budget = Some(self.budget_of(value));
         self.signatures = signatures_of(value);
     }

@@ -114,6 +114,10 @@ impl LocalArgs {
                 "--kill-leader-at needs one run, --sweep makes several"
             );
             ensure!(
+                !plain.fill,
+                "--kill-leader-at does not know when the keys are written: add --no-fill"
+            );
+            ensure!(
                 self.f() > 0,
                 "--kill-leader-at needs f >= 1: without the leader nothing could commit"
             );
