@@ -46,6 +46,19 @@ pub struct RunningReplica {
     _admin: Option<Admin>,
 }
 
+/// A log that is full before a second checkpoint can release anything refuses requests for ever.
+fn warn_of_small_log(cluster: &Cluster, config: &ReplicaConfig) {
+    let (most, checkpoint) = (config.log.max_log_bytes, cluster.params.checkpoint_bytes);
+    if most < 3 * checkpoint {
+        tracing::warn!(
+            max_log_bytes = most,
+            checkpoint_bytes = checkpoint,
+            "the log holds less than three times checkpoint_bytes: it may be full before a checkpoint releases anything; \
+             set log.max_log_bytes of replica.toml higher"
+        );
+    }
+}
+
 impl RunningReplica {
     /// Starts the threads of a replica: it opens its doors, recovers from its log, and takes part. Returns at once; a
     /// recovery may take a while ([`RunningReplica::wait_ready`]).
@@ -61,6 +74,7 @@ impl RunningReplica {
         observer: Box<dyn Observer + Send>,
     ) -> Result<Self, ReplicaError> {
         let plan = CorePlan::parse(&config.core_plan)?;
+        warn_of_small_log(&cluster, &config);
         let members = Arc::new(MemberKeys::new(&cluster, config.member, &keys)?);
         let count = plan.plan.threads.len();
         let threads = Threads::new(count);

@@ -244,12 +244,19 @@ fn cluster_of(
     Ok(Cluster {
         name: plan.name.clone(),
         salt: Digest(random_bytes()?),
-        params: Params::new(n, plan.f),
+        params: params(n, plan),
         app: plan.app,
         client_auth: plan.client_auth,
         clients: if plan.open { Clients::Open } else { known() },
         members: members.collect(),
     })
+}
+
+/// The usual constants, with checkpoints near enough to each other that a small log holds several.
+fn params(n: u16, plan: &Plan) -> Params {
+    let mut params = Params::new(n, plan.f);
+    params.checkpoint_bytes = params.checkpoint_bytes.min(plan.log.max_log_bytes / 8);
+    params
 }
 
 fn region(plan: &Plan, index: usize) -> String {

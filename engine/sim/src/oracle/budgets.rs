@@ -7,6 +7,9 @@ use super::{Scene, Verdict};
 /// Bodies under check, digests that are asked for: as many as one member may bring up, for each member.
 const FOR_EACH_MEMBER: usize = 256;
 
+/// Votes on states of one member: those of a few slots, and those for checkpoints that are not stable.
+const STATE_VOTES: usize = 8 + 64;
+
 /// Judges what a correct replica holds. `settled`: it has executed what it committed.
 pub(crate) fn judge_budgets(scene: Scene, verdict: &mut Verdict, params: &Params, held: &Held, settled: bool) {
     let n = usize::from(params.n);
@@ -20,6 +23,7 @@ pub(crate) fn judge_budgets(scene: Scene, verdict: &mut Verdict, params: &Params
         ("votes of a member for a view ahead", held.future_votes, 2 * window),
         ("digests asked for", held.wanted, FOR_EACH_MEMBER * n),
         ("bodies under check", held.jobs, FOR_EACH_MEMBER * n),
+        ("votes on states of a member", held.state_votes, STATE_VOTES),
     ];
     for (name, have, may) in rings {
         verdict.check(have <= may, scene, "20", || {
@@ -65,6 +69,10 @@ mod tests {
             },
             Held { wanted: 1_025, ..none },
             Held { jobs: 1_025, ..none },
+            Held {
+                state_votes: 73,
+                ..none
+            },
             Held {
                 lane_bytes: much,
                 ..none
