@@ -9,7 +9,7 @@ use alloc::{
 use trireme_crypto::Digest;
 
 use crate::message::{Block, CutEntry, Justify, SignedBlock};
-use crate::types::{Height, MemberId, Slot, Tick};
+use crate::types::{Height, MemberId, Slot, Tick, View};
 
 /// Committed blocks that are kept in memory to serve replicas that lag; older ones are read from the log.
 const RETAINED_SLOTS: u64 = 8_192;
@@ -29,6 +29,9 @@ pub(crate) struct Node {
 pub(crate) struct Chain {
     nodes: BTreeMap<Digest, Node>,
     slots: BTreeMap<Slot, Vec<Digest>>,
+    /// Blocks with a justification, of the views that may still be entered: what a view may begin with.
+    firsts: BTreeMap<View, Vec<Digest>>,
+    firsts_from: View,
     /// The lowest slot of which the committed block is known: 0, a checkpoint that was installed, or one that was released.
     base: Slot,
     /// Digest of the committed block of each slot from `base` on.
@@ -61,6 +64,8 @@ impl Chain {
         Self {
             nodes: BTreeMap::from([(genesis, node)]),
             slots: BTreeMap::from([(0, vec![genesis])]),
+            firsts: BTreeMap::new(),
+            firsts_from: 0,
             base: 0,
             committed: VecDeque::from([genesis]),
             cut: vec![(0, Digest::ZERO); n],
@@ -83,6 +88,18 @@ impl Chain {
     /// Digests known at a slot.
     pub(crate) fn at_slot(&self, slot: Slot) -> &[Digest] {
         self.slots.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// First blocks of a view, at whatever slot: replicas enter a view by different certificates, whose safe tips may
+    /// differ, and its leader's block stands on the tip of the leader's.
+    pub(crate) fn firsts(&self, view: View) -> &[Digest] {
+        self.firsts.get(&view).map_or(&[], Vec::as_slice)
+    }
+
+    /// Views below this one are left for good.
+    pub(crate) fn forget_firsts_below(&mut self, view: View) {
+        self.firsts_from = view;
+        self.firsts = self.firsts.split_off(&view);
     }
 
     /// The other block of the same (view, slot), if one is known.
@@ -111,6 +128,9 @@ impl Chain {
             return false;
         }
         self.slots.entry(slot).or_default().push(digest);
+        if view >= self.firsts_from && signed.block.justify != Justify::None {
+            self.firsts.entry(view).or_default().push(digest);
+        }
         self.nodes.insert(digest, Node { signed, received: now });
         true
     }

@@ -77,11 +77,16 @@ impl Replica {
         }
     }
 
+    /// Blocks and votes of slots above this one are far: blocks are kept only if they were asked for.
+    pub(crate) fn top_of_near(&self) -> Slot {
+        self.committed().max(self.safety.horizon()) + 4 * self.params.window + self.params.w0
+    }
+
     /// Counts what a member said on its own channel, or this replica durably.
     pub(crate) fn count_vote(&mut self, member: MemberId, signed: &SignedVote, out: &mut Outbox) {
         let vote = &signed.vote;
         let stale = vote.view < self.safety.view() && self.books.get(vote.view).is_none();
-        let top = self.committed().max(self.safety.horizon()) + 4 * self.params.window + self.params.w0;
+        let top = self.top_of_near();
         let far = parts(vote).any(|(slot, _)| slot > top);
         if stale || far {
             self.want_far(member, signed);

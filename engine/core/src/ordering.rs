@@ -7,7 +7,7 @@ use trireme_crypto::Digest;
 use crate::api::{Evidence, Outbound, Outbox, To};
 use crate::fetch::Kind;
 use crate::lanes::Verdict;
-use crate::message::{Block, CutEntry, Justify, Message, SignedBlock};
+use crate::message::{Block, CutEntry, Justify, Message, SignedBlock, Tc};
 use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
@@ -222,11 +222,11 @@ impl Replica {
     pub(crate) fn on_block(&mut self, from: MemberId, digest: Digest, signed: SignedBlock, out: &mut Outbox) {
         if let Justify::Tc(tc) = &signed.block.justify {
             self.enter((**tc).clone(), out);
+            self.stand_on(tc);
         }
         let block = &signed.block;
-        let top = self.committed().max(self.safety.horizon());
         let in_bounds = block.slot > self.committed()
-            && block.slot <= top + 4 * self.params.window + self.params.w0
+            && block.slot <= self.top_of_near()
             && block.view <= self.safety.view() + MAX_VIEWS_AHEAD;
         let wanted = self.fetch.wants(&digest);
         if !in_bounds && !wanted {
@@ -235,6 +235,17 @@ impl Replica {
         }
         self.block_evidence(&digest, &signed, out);
         self.learn_block(digest, signed, wanted, MemberSet::of(from), out);
+    }
+
+    /// The leader may have entered this view by another certificate, with a higher safe tip: what is kept follows it.
+    fn stand_on(&mut self, tc: &Tc) {
+        let view = self.safety.view();
+        if tc.view.checked_add(1) == Some(view) && self.safety.raise_base(tc) {
+            let top = self.top_of_near();
+            if let Some(book) = self.books.get_mut(view) {
+                book.come_near(top);
+            }
+        }
     }
 
     fn block_evidence(&mut self, digest: &Digest, signed: &SignedBlock, out: &mut Outbox) {
@@ -309,13 +320,14 @@ impl Replica {
         if self.safety.timed_out(view) {
             return None;
         }
-        let next = match self.safety.last() {
-            Some((slot, _)) => slot + 1,
-            None => self.safety.first_parent().0 + 1,
-        };
         let rejoin = self.safety.high_ref().slot + 1;
-        let mut candidates: Vec<Digest> = self.chain.at_slot(next).to_vec();
-        if rejoin > next || self.safety.last().is_none() {
+        let mut candidates: Vec<Digest> = match self.safety.last() {
+            Some((slot, _)) => self.chain.at_slot(slot + 1).to_vec(),
+            // View 0 of epoch 0 begins on genesis, without justification.
+            None if view == 0 => self.chain.at_slot(1).to_vec(),
+            None => self.chain.firsts(view).to_vec(),
+        };
+        if self.safety.last().is_none_or(|(slot, _)| rejoin > slot + 1) {
             candidates.extend_from_slice(self.chain.at_slot(rejoin));
         }
         candidates.into_iter().find(|d| self.judge(d, view, out).is_ok())
@@ -368,24 +380,24 @@ impl Replica {
         let one_honest = self.quorums.one_honest();
         let leader = MemberSet::of(self.leader());
         let state = &mut self.lanes[usize::from(lane)];
-        let path = match state.path(tip, base.0) {
+        if state.path(tip, base.0).is_ok() && state.settle_witnessed(tip, one_honest, &self.bugs) {
+            return Ok(());
+        }
+        // Witnessed is a batch with all its ancestors above the committed cut: also those that a block below this one
+        // names, which may have come here by a certificate that somebody else checked.
+        let floor = base.0.min(state.committed().0);
+        let path = match state.path(tip, floor) {
             Ok(path) => path,
             Err(missing) => {
                 // The leader has the data; the owner's own copy is usually on its way.
                 let holders = state.holders(tip.0, &tip.1).union(&leader);
                 let due = self.now.tick.plus(self.fetch_wait_us() / 8);
-                let kind = Kind::Batch {
-                    lane,
-                    height: missing.height,
-                    floor: base.0,
-                };
+                let height = missing.height;
+                let kind = Kind::Batch { lane, height, floor };
                 self.fetch.want(missing.digest, kind, holders, due);
                 return Err(Hold::Data);
             }
         };
-        if state.settle_witnessed(tip, one_honest, &self.bugs) {
-            return Ok(());
-        }
         for digest in path {
             let stored = self.lanes[usize::from(lane)].get(&digest).expect("on the path");
             if !stored.witnessed && stored.verdict == Verdict::Unasked {

@@ -308,11 +308,24 @@ impl Safety {
     pub(crate) fn enter(&mut self, tc: Tc) {
         assert!(tc.view >= self.view, "views never go back");
         self.view = tc.view + 1;
-        self.base = safe_tip(&tc, self.params.n, self.params.f, &self.bugs).slot;
+        self.base = self.tip_slot(&tc);
         self.entry = Entry::Tc(alloc::boxed::Box::new(tc));
         self.last = None;
         self.locked = None;
         self.accepted_in_view = 0;
+    }
+
+    fn tip_slot(&self, tc: &Tc) -> Slot {
+        safe_tip(tc, self.params.n, self.params.f, &self.bugs).slot
+    }
+
+    /// Another valid certificate for the current view: true if the view may start from a higher block by it. (tau
+    /// members list that block, one of them correct: a liar cannot raise it at will.)
+    pub(crate) fn raise_base(&mut self, tc: &Tc) -> bool {
+        let tip = self.tip_slot(tc);
+        let higher = tip > self.base;
+        self.base = self.base.max(tip);
+        higher
     }
 
     /// What a first block of the current view must have as parent, and its justification.

@@ -112,6 +112,11 @@ impl Replica {
         }
     }
 
+    /// How often the view's timer and the turnaround bound are doubled now (R-TIMER).
+    pub fn timer_doublings(&self) -> (u32, u32) {
+        self.timing.doublings()
+    }
+
     /// A snapshot for status and metrics.
     pub fn status(&self) -> Status {
         let own = |lane: usize| lane == usize::from(self.me);

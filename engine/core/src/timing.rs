@@ -128,9 +128,14 @@ impl Timing {
         }
     }
 
-    /// A view was left by a Timeout.
+    /// A view was left by a Timeout after work had waited in it.
     pub(crate) fn view_failed(&mut self) {
         self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+    }
+
+    /// Doublings of the view timer, and of the turnaround bound.
+    pub(crate) fn doublings(&self) -> (u32, u32) {
+        (self.doublings, self.turnaround_doublings)
     }
 
     /// A leader was given up for being slow to order; after a whole rotation of such the bound doubles.

@@ -408,6 +408,9 @@ impl Replica {
         let record = Record::Vote(VoteRecord::Enter(Box::new(tc.clone())));
         let high_qc = tc.high_qc.clone();
         let boxed = Box::new(tc.clone());
+        if self.waited_in_vain() {
+            self.timing.view_failed();
+        }
         self.safety.enter(tc);
         self.start_view();
         let view = self.safety.view();
@@ -431,10 +434,8 @@ impl Replica {
         let (view, committed) = (self.safety.view(), self.committed());
         self.change.new_view(self.now.tick);
         self.leading.new_view();
-        if !self.replaying {
-            self.timing.view_failed();
-            self.counters.views_entered += 1;
-        }
+        self.chain.forget_firsts_below(view);
+        self.counters.views_entered += u64::from(!self.replaying);
         let chain = &self.chain;
         self.books.retain(view, |v, book| {
             let accepted = |(slot, digest): &(Slot, _)| *slot > committed && chain.get(digest).is_some();
@@ -595,6 +596,14 @@ impl Replica {
             .min();
         let oldest = [block, certified, tip].into_iter().flatten().min()?;
         Some(oldest.max(self.change.entered_at))
+    }
+
+    /// R-TIMER: whether the view that is left had half of its timer for work that waits here. A view that others leave at
+    /// once, for a dead channel say, shows nothing about the timer.
+    fn waited_in_vain(&self) -> bool {
+        let limit = self.timing.view_us(self.timer_rtt_us());
+        self.oldest_uncommitted()
+            .is_some_and(|since| self.now.tick.since(since) >= limit / 2)
     }
 
     /// A Timeout is sent again, byte for byte, while its view does not end.

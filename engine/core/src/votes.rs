@@ -121,6 +121,18 @@ impl Book {
         noted
     }
 
+    /// Slots up to `top` are near from now on.
+    pub(crate) fn come_near(&mut self, top: Slot) {
+        for ring in &mut self.members {
+            if let Some((slot, said)) = ring.far_voted.take_if(|(slot, _)| *slot <= top) {
+                ring.voted.entry(slot).or_insert(said);
+            }
+            if let Some((slot, said)) = ring.far_locked.take_if(|(slot, _)| *slot <= top) {
+                ring.locked.entry(slot).or_insert(said);
+            }
+        }
+    }
+
     /// The highest slot at or below `tip`'s at which this member stands on `tip`'s branch; slots up to `floor` are not
     /// looked for.
     fn mark(&self, member: usize, mark: Mark, tip: (Slot, &Digest), floor: Slot, chain: &Chain) -> Slot {

@@ -111,6 +111,11 @@ impl Lab {
 
     /// A batch with one request, signed by the owner of its lane.
     pub fn batch(&self, lane: MemberId, height: Height, parent: (Height, Digest)) -> (Digest, Batch) {
+        self.batch_of(1, lane, height, parent)
+    }
+
+    /// A batch that says that it holds so many requests.
+    pub fn batch_of(&self, ops: u32, lane: MemberId, height: Height, parent: (Height, Digest)) -> (Digest, Batch) {
         let body = Bytes::from_static(b"one request");
         let witnesses = (0..self.params.n).filter(|member| *member != lane);
         let header = BatchHeader {
@@ -119,7 +124,7 @@ impl Lab {
             parent: parent.1,
             parent_height: parent.0,
             body_root: hash(context::BATCH_BODY, &body),
-            ops: 1,
+            ops,
             bytes: u32::try_from(body.len()).expect("short"),
             witnesses: witnesses.take(usize::from(self.params.f)).collect(),
         };
