@@ -3,10 +3,10 @@
 mod lab;
 
 use lab::{Actor, Disk, Lab, genesis, without};
-use trireme_core::Message;
 use trireme_core::bugs::Bugs;
 use trireme_core::message::{Entry, Justify, SignedBlock};
 use trireme_core::sessions::{SessionLimits, SessionTable, Verdict};
+use trireme_core::{Message, Slot};
 use trireme_crypto::{Digest, PublicKey};
 
 fn needs(clause: &str, holds: impl Fn(&Bugs) -> bool) {
@@ -184,6 +184,12 @@ fn commit(lab: &Lab, replica: &mut Actor, block: &(Digest, SignedBlock)) {
     assert_eq!(replica.replica.committed(), slot);
 }
 
+/// A block of view 0 that is not committed within the timer.
+fn wait_in_vain(lab: &Lab, replica: &mut Actor, parent: (Slot, Digest)) {
+    replica.hear_block(&lab.block(0, parent, 7, Justify::None).1);
+    replica.wait(lab.params.timer_floor_us);
+}
+
 /// R-TIMER: commits under f+1 leaders take a doubling back.
 #[test]
 fn the_timer_comes_down_again() {
@@ -193,6 +199,7 @@ fn the_timer_comes_down_again() {
         let mut r3 = lab.replica(3, bugs);
         let first = lab.block(0, (0, genesis()), 0, Justify::None);
         commit(&lab, &mut r3, &first);
+        wait_in_vain(&lab, &mut r3, (1, first.0));
         let list = [(0, 1, first.0)];
         let quit = |member| lab.timeout(member, 0, &lab.no_qc(), &list, Entry::Genesis);
         let tc = lab.tc(&[quit(0), quit(1), quit(2)]);
@@ -212,6 +219,7 @@ fn one_leader_does_not_shorten_the_timer() {
         let mut lab = Lab::new(4, 1);
         lab.params.timer_decay_commits = 1;
         let mut r3 = lab.replica(3, bugs);
+        wait_in_vain(&lab, &mut r3, (0, genesis()));
         let tc = lab.empty_tc(0, &[0, 1, 2]);
         r3.hear_tc(1, &tc);
         let first = lab.block(1, (0, genesis()), 0, Justify::Tc(Box::new(tc)));

@@ -13,9 +13,8 @@ use trireme_crypto::Digest;
 
 /// A Tc of members that report nothing but what is listed, without any Qc.
 fn tc(lab: &Lab, view: View, reports: &[(MemberId, &[Accepted])]) -> Tc {
-    let timeout = |(member, listed): &(MemberId, &[Accepted])| {
-        lab.timeout(*member, view, &lab.no_qc(), listed, Entry::Genesis)
-    };
+    let timeout =
+        |(member, listed): &(MemberId, &[Accepted])| lab.timeout(*member, view, &lab.no_qc(), listed, Entry::Genesis);
     lab.tc(&reports.iter().map(timeout).collect::<Vec<_>>())
 }
 
@@ -47,7 +46,10 @@ fn a_block_stands_on_its_own_certificates_tip() {
     let (r3, block) = hears_the_other(&high, &low, (0, genesis()), &first);
     assert!(r3.voted_for(&block), "or lower");
     let (r3, block) = hears_the_other(&low, &low, (1, digest), &first);
-    assert!(!r3.voted_for(&block), "but what its certificate does not justify is not accepted");
+    assert!(
+        !r3.voted_for(&block),
+        "but what its certificate does not justify is not accepted"
+    );
 }
 
 /// Views without any Qc climb: the leader's tip may lie far above the window that the own certificate gives. Votes that
@@ -87,7 +89,9 @@ fn a_tip_far_above_the_own_one_is_followed() {
     r3.wait(200_000);
     assert!(r3.voted_for(&digest), "its block is accepted");
     assert!(
-        r3.votes().iter().any(|vote| vote.view == 8 && vote.locked == Some((9, digest))),
+        r3.votes()
+            .iter()
+            .any(|vote| vote.view == 8 && vote.locked == Some((9, digest))),
         "and certified with the votes that came first"
     );
 }
