@@ -203,6 +203,7 @@ impl Replica {
         self.now = now;
         self.replaying = false;
         self.entered_durable = self.safety.view();
+        self.timing.begin(now.tick);
         self.finish_recovery(out);
         self.after(out);
     }

@@ -89,6 +89,11 @@ impl Timing {
         self.commit.note(us, self.floor_us);
     }
 
+    /// The replica starts: the minute of R-TIMER begins.
+    pub(crate) fn begin(&mut self, now: Tick) {
+        self.decayed_at = now;
+    }
+
     /// What a commit takes here, in the mean.
     pub(crate) fn commit_us(&self) -> u64 {
         self.commit.us()
