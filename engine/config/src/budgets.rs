@@ -56,7 +56,7 @@ pub struct SnapshotBudget {
 
 impl SnapshotBudget {
     const DEFAULT: SnapshotBudget = SnapshotBudget {
-        write_bytes_per_second: 128 * MIB,
+        write_bytes_per_second: 32 * MIB,
         transfer_bytes_per_second: 64 * MIB,
     };
 }
