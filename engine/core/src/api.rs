@@ -6,7 +6,8 @@ use bytes::Bytes;
 use trireme_crypto::Digest;
 
 use crate::check::Checked;
-use crate::message::{Message, SignedAck, SignedBlock, SignedHeader, SignedVote, StateCertificate, StateVote};
+use crate::message::{Message, QcRef, SignedAck, SignedBlock, SignedHeader, SignedVote, StateCertificate, StateVote};
+use crate::quarantine::Cause;
 use crate::record::Record;
 use crate::types::{Height, MemberId, Slot, View};
 
@@ -230,6 +231,10 @@ pub enum Effect {
     Evidence(Box<Evidence>),
     /// A correct replica must not see this; it has stopped voting.
     Alarm(Alarm),
+    /// From now on it signs nothing (R-QUARANTINE): it found out that it forgot, or a start finds it so.
+    Quarantined(Cause),
+    /// It left its quarantine, durably, with this certificate.
+    Readmitted(QcRef),
 }
 
 /// Where a step puts its effects.

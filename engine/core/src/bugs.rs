@@ -154,6 +154,8 @@ switches! {
     release_by_commit,
     /// 31, too: a checkpoint releases them.
     release_by_checkpoint,
+    /// 32: quarantine ends with any certificate and the state below it, as at a checkpoint.
+    quarantine_until_checkpoint,
     /// 33: `witnessed` looks at the batch alone, not at its ancestors.
     witness_not_cumulative,
     /// 34: entry certificates go to the next leader only (history "parked").

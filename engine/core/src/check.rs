@@ -10,8 +10,8 @@ use trireme_crypto::{Digest, Domain, Signature, context, hash};
 use crate::api::Reject;
 use crate::bugs::Bugs;
 use crate::message::{
-    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, SignedBlock, SignedTimeout, StateCertificate, Tc,
-    Timeout,
+    Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, Readmission, Recollection, Shown, SignedBlock,
+    SignedTimeout, StateCertificate, Tc, Timeout, Tip,
 };
 use crate::quorum::{MemberSet, Quorums};
 use crate::types::{Keys, MemberId, Params, View};
@@ -347,6 +347,76 @@ impl CheckContext {
         Ok(())
     }
 
+    /// What one member shows of another: nothing but the other's signature proves it.
+    fn shape_shown(&self, shown: &Shown, gather: &mut Gather) -> Result<(), Reject> {
+        let me = shown.member;
+        self.member(me)?;
+        if shown.votes.len() > Shown::MAX_VOTES {
+            return Err(Reject::TooLarge);
+        }
+        for signed in &shown.votes {
+            if signed.vote.voted.is_none() && signed.vote.locked.is_none() {
+                return Err(Reject::Malformed);
+            }
+            let statement = signed.vote.statement(&gather.domain);
+            gather.entries.push((me, statement, signed.signature));
+        }
+        if let Some((timeout, signature)) = &shown.timeout {
+            self.shape_timeout(timeout)?;
+            gather.entries.push((me, timeout.statement(&gather.domain), *signature));
+        }
+        if let Some(signed) = &shown.header {
+            if signed.header.lane != me {
+                return Err(Reject::Author);
+            }
+            gather
+                .entries
+                .push((me, signed.header.digest(&gather.domain), signed.signature));
+        }
+        Ok(())
+    }
+
+    /// A lane is at most so long above its committed cut: its window, and once more one from the base of an owner that
+    /// came back, and one that the committed cut may lag behind that base.
+    fn shape_recollection(&self, recollection: &Recollection, gather: &mut Gather) -> Result<(), Reject> {
+        if let Entry::Tc(tc) = &recollection.entry {
+            self.shape_tc(tc, gather)?;
+        }
+        let most = 3 * self.params.lane_window_heights;
+        let mut previous: Option<&Tip> = None;
+        let mut of_lane = 0;
+        for tip in &recollection.tips {
+            self.member(tip.lane)?;
+            of_lane = if previous.is_some_and(|p| p.lane == tip.lane) {
+                of_lane + 1
+            } else {
+                1
+            };
+            if of_lane > most {
+                return Err(Reject::TooLarge);
+            }
+            if tip.height == 0 || previous.is_some_and(|p| p >= tip) {
+                return Err(Reject::Inconsistent);
+            }
+            previous = Some(tip);
+        }
+        Ok(())
+    }
+
+    fn shape_readmission(&self, readmission: &Readmission, gather: &mut Gather) -> Result<(), Reject> {
+        let block = &readmission.block.block;
+        let digest = self.shape_block(&readmission.block, gather)?;
+        let at = QcRef {
+            view: block.view,
+            slot: block.slot,
+            digest,
+        };
+        if readmission.qc.at != at {
+            return Err(Reject::Inconsistent);
+        }
+        self.shape_qc(&readmission.qc, gather)
+    }
+
     /// Votes that make up a certificate are distinct members of this set.
     pub fn members_of(&self, qc: &Qc) -> MemberSet {
         let mut set = MemberSet::default();
@@ -421,7 +491,14 @@ pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Resu
                 return Err(Reject::TooLarge);
             }
         }
-        Message::Suspect { .. } | Message::FetchBlocks { .. } | Message::NotHeld { .. } => {}
+        Message::Shown(shown) => context.shape_shown(shown, &mut gather)?,
+        Message::Recollection(recollection) => context.shape_recollection(recollection, &mut gather)?,
+        Message::Readmitted(readmission) => context.shape_readmission(readmission, &mut gather)?,
+        Message::Suspect { .. }
+        | Message::FetchBlocks { .. }
+        | Message::NotHeld { .. }
+        | Message::Inquire
+        | Message::LeaveView(_) => {}
     }
     context.settle(&gather)?;
     Ok(Checked {

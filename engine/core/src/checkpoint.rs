@@ -183,6 +183,7 @@ impl Replica {
         let committed = (self.committed(), self.chain.committed_tip());
         let standing = self.safety.standing(self.own.reservation(), committed);
         records.push(Record::Vote(VoteRecord::Standing(Box::new(standing))));
+        records.extend(self.standing_quarantine());
         let after = self.next_append;
         self.append(records, Vec::new(), false, Done::Nothing, out);
         for (lane, height) in self.lanes.iter_mut().zip(&heights) {

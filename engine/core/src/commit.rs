@@ -21,6 +21,7 @@ fn parts(vote: &Vote) -> impl Iterator<Item = (Slot, Digest)> {
 
 impl Replica {
     pub(crate) fn on_vote(&mut self, from: MemberId, signed: SignedVote, out: &mut Outbox) {
+        self.peers[usize::from(from)].heard.vote(&signed);
         if signed.vote.view > self.safety.view() {
             // The entry certificate is on its way; what is dropped here is sent again with it (R-ENTER).
             self.change.keep_future(from, signed, self.params.window);
@@ -377,7 +378,8 @@ impl Replica {
 
     /// A vote with the lock alone, unless one with it left already.
     fn tell_lock(&mut self, out: &mut Outbox) {
-        if self.safety.locked().is_none() || self.safety.locked() == self.change.told_lock() {
+        let told = self.safety.locked() == self.change.told_lock();
+        if self.safety.locked().is_none() || told || self.is_silent() {
             return;
         }
         if let Some(vote) = self.safety.lock_vote() {

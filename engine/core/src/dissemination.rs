@@ -24,6 +24,7 @@ impl Replica {
     pub(crate) fn on_batch(&mut self, from: MemberId, digest: Digest, batch: Batch, out: &mut Outbox) {
         let header = &batch.head.header;
         let (lane, height, parent) = (header.lane, header.height, header.parent);
+        self.peers[usize::from(lane)].heard.header(&batch.head);
         if self.halted || self.lane(lane).get(&digest).is_some() {
             // An answer that starts with what is held already still leads on.
             self.fetch.satisfied(&digest);
@@ -35,6 +36,8 @@ impl Replica {
         let wanted = self.fetch.needs(&digest) || self.fetch.needs_lane(lane, height);
         let asked = from == lane || self.fetch.wants(&digest) || self.fetch.wants_lane(lane, height);
         let fits = wanted || asked && self.admits(&batch);
+        // What an answer names may be any of a lane's forks, its own lane's too.
+        let wanted = wanted || fits && self.quarantine.is_some() && !self.fetch_is_idle(&digest, lane, height);
         if !fits {
             self.counters.dropped += 1;
             let above = from == lane && height > self.committed_height(lane);
@@ -67,6 +70,10 @@ impl Replica {
             .advanced(lane, height, self.now.tick, self.fetch_wait_us() / 4);
     }
 
+    fn fetch_is_idle(&self, digest: &Digest, lane: MemberId, height: Height) -> bool {
+        !self.fetch.wants(digest) && !self.fetch.wants_lane(lane, height)
+    }
+
     fn lane(&self, lane: MemberId) -> &crate::lanes::Lane {
         &self.lanes[usize::from(lane)]
     }
@@ -76,17 +83,23 @@ impl Replica {
         let header = &batch.head.header;
         let committed = self.committed_height(header.lane);
         let lane = self.lane(header.lane);
+        // In quarantine every member's fork of a faulty lane may be needed.
+        let forks = if self.quarantine.is_some() {
+            self.quorums.n() as u64
+        } else {
+            1
+        };
         header.height > committed
-            && header.height <= committed + self.params.lane_window_heights
+            && header.height <= self.lane_floor(header.lane) + self.params.lane_window_heights
             && lane.live_bytes + batch.body.len() as u64
-                <= self.params.lane_window_bytes + u64::from(self.params.max_batch_bytes)
+                <= forks * (self.params.lane_window_bytes + u64::from(self.params.max_batch_bytes))
     }
 
     /// The committed cut moved: what came too early for the window is asked for now. Nobody sends it again unasked.
     pub(crate) fn want_missed(&mut self) {
         for lane in self.quorums.members() {
+            let window = self.lane_floor(lane) + self.params.lane_window_heights;
             let state = &mut self.lanes[usize::from(lane)];
-            let window = state.committed().0 + self.params.lane_window_heights;
             let Some(tip) = state.missed.take_if(|(height, _)| *height <= window) else {
                 continue;
             };
@@ -208,7 +221,8 @@ impl Replica {
         let (durable, verdict) = (stored.durable, stored.verdict);
         let named = stored.header().witnesses.contains(&self.me);
         let last = stored.acked.as_ref().map(|a| a.ack.clone());
-        if self.halted || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
+        let silent = self.is_silent();
+        if silent || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
             return;
         }
         if last.as_ref().is_some_and(|a| a.stored && a.verified && a.witnessed) {
@@ -237,22 +251,28 @@ impl Replica {
     }
 
     fn send_ack(&mut self, ack: Ack, out: &mut Outbox) {
-        self.counters.signatures_made += 1;
-        let signature = self.keys.sign(&ack.statement(&self.domain));
+        let signature = self.safety.sign(&ack.statement(&self.domain));
         let signed = SignedAck { ack, signature };
+        let window = self.acks_window(signed.ack.lane);
         let lane = &mut self.lanes[usize::from(signed.ack.lane)];
         if let Some(stored) = lane.get_mut(&signed.ack.digest) {
             stored.acked = Some(signed.clone());
         }
-        lane.note_ack(self.me, signed.clone(), self.params.lane_window_heights);
+        lane.note_ack(self.me, signed.clone(), window);
         self.send(To::All, Message::Ack(signed), out);
+    }
+
+    /// Heights above a lane's committed one of which acks are kept.
+    fn acks_window(&self, lane: MemberId) -> u64 {
+        self.lane_floor(lane) - self.committed_height(lane) + self.params.lane_window_heights
     }
 
     pub(crate) fn on_ack(&mut self, from: MemberId, signed: SignedAck, out: &mut Outbox) {
         let (lane, digest) = (signed.ack.lane, signed.ack.digest);
         let bad = self.lane(lane).get(&digest).is_some_and(|s| s.verdict == Verdict::Bad);
         let verified = signed.ack.verified;
-        self.lanes[usize::from(lane)].note_ack(from, signed, self.params.lane_window_heights);
+        let window = self.acks_window(lane);
+        self.lanes[usize::from(lane)].note_ack(from, signed, window);
         if bad && verified {
             self.false_ack_evidence(lane, &digest, out);
         }

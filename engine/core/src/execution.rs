@@ -123,6 +123,12 @@ impl Replica {
         whole.then(|| interleave(&paths))
     }
 
+    /// The cut up to which every batch was gathered.
+    pub(crate) fn gathered_cut(&self) -> Vec<(Height, Digest)> {
+        let digest = self.chain.committed_at(self.execution.sent).expect("committed");
+        self.cut_of(&digest)
+    }
+
     fn cut_of(&self, digest: &Digest) -> Vec<(Height, Digest)> {
         let block = self
             .chain

@@ -1,7 +1,7 @@
 //! One lane as this replica sees it: stored batches, acks, witnessing, certificates (section 3 of the protocol).
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec,
     vec::Vec,
 };
@@ -456,6 +456,21 @@ impl Lane {
     /// Batches above the committed cut on the acked chain, lowest first: what a peer that reconnects may lack.
     pub(crate) fn uncommitted(&self) -> Vec<Digest> {
         self.path(self.top, self.committed.0).unwrap_or_default()
+    }
+
+    /// Acked batches above the committed cut on which no other acked one stands, lowest first.
+    pub(crate) fn tips(&self) -> Vec<(Height, Digest)> {
+        let held = || {
+            self.acked
+                .iter()
+                .filter_map(|(height, digest)| Some((*height, self.stored.get(digest)?)))
+        };
+        let parents: BTreeSet<Digest> = held().map(|(_, stored)| stored.header().parent).collect();
+        let leaves = self
+            .acked
+            .iter()
+            .filter(|(_, digest)| self.stored.contains_key(*digest) && !parents.contains(*digest));
+        leaves.map(|(height, digest)| (*height, *digest)).collect()
     }
 
     /// Digests to serve for a fetch: from `digest` down to, not including, `floor`; lowest first, `most` at the most.

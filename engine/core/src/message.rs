@@ -405,6 +405,63 @@ pub struct LaneMark {
     pub acked: Height,
 }
 
+/// What a member shows another one of its own newest statements: each under the receiver's signature.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Shown {
+    /// Whose they are: the receiver.
+    pub member: MemberId,
+    /// At most [`Shown::MAX_VOTES`].
+    pub votes: Vec<SignedVote>,
+    /// A Timeout and its signature.
+    pub timeout: Option<(Timeout, Signature)>,
+    /// Head of its highest batch.
+    pub header: Option<SignedHeader>,
+}
+
+impl Shown {
+    /// The highest vote, the highest lock, and one of a certificate.
+    pub const MAX_VOTES: usize = 3;
+
+    /// Nothing is held of this member.
+    pub fn nothing(member: MemberId) -> Self {
+        Self {
+            member,
+            votes: Vec::new(),
+            timeout: None,
+            header: None,
+        }
+    }
+}
+
+/// A batch that the sender stored and acked, and on which no other one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct Tip {
+    /// Lane of the batch.
+    pub lane: MemberId,
+    /// Its height.
+    pub height: Height,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What a quarantined replica is told (R-QUARANTINE).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Recollection {
+    /// Proves the highest view that the sender entered. It times out no view that it did not enter.
+    pub entry: Entry,
+    /// Stored tips above the sender's committed cut, ascending.
+    pub tips: Vec<Tip>,
+}
+
+/// With what a replica left its quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Readmission {
+    /// Of a view above W.
+    pub qc: Qc,
+    /// Its block: the lane of whoever came back goes on above this one's cut.
+    pub block: SignedBlock,
+}
+
 /// What one replica tells another. [`crate::wire`] gives the frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -492,6 +549,16 @@ pub enum Message {
         /// The part, at most [`crate::wire::MAX_STATE_PART_BYTES`]; empty: not held.
         bytes: Bytes,
     },
+    /// The receiver's own newest statements that the sender holds, told on connect (generation check).
+    Shown(Box<Shown>),
+    /// A quarantined replica asks what it may have forgotten.
+    Inquire,
+    /// Answer to `Inquire`.
+    Recollection(Box<Recollection>),
+    /// A quarantined replica asks to leave this view: only a certificate of a later one lets it out.
+    LeaveView(View),
+    /// The sender left its quarantine with this.
+    Readmitted(Box<Readmission>),
 }
 
 /// A message with what every frame announces.

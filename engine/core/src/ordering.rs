@@ -76,7 +76,7 @@ impl Replica {
     fn leads(&self) -> bool {
         let view = self.safety.view();
         self.leader() == self.me
-            && !self.halted
+            && !self.is_silent()
             && !self.safety.timed_out(view)
             && self.entered_durable == view
             && self.restart_view.map_or(self.log_begun, |r| view > r)
@@ -199,8 +199,7 @@ impl Replica {
 
     fn propose(&mut self, block: Block, empty: bool, out: &mut Outbox) {
         let digest = block.digest(&self.domain);
-        self.counters.signatures_made += 1;
-        let signature = self.keys.sign(&digest);
+        let signature = self.safety.sign(&digest);
         let signed = SignedBlock { block, signature };
         self.leading.last = Some((signed.block.slot, digest));
         self.leading.proposed += 1;
@@ -307,7 +306,7 @@ impl Replica {
     /// Accepts whatever may be accepted now.
     pub(crate) fn try_accept(&mut self, out: &mut Outbox) {
         self.leading.early_until = None;
-        if self.halted {
+        if self.is_silent() {
             return;
         }
         while let Some(digest) = self.next_acceptable(out) {

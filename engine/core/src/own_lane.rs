@@ -78,7 +78,19 @@ impl OwnLane {
     /// Recovery: a reservation was found in the log.
     pub(crate) fn replay_reserve(&mut self, height: Height) {
         self.reserved = self.reserved.max(height);
-        self.skip_to = self.reserved;
+        self.skip_to = self.skip_to.max(self.reserved);
+    }
+
+    /// The way out of quarantine: the lane goes on above `base`, on the batch that the way out's block orders.
+    pub(crate) fn readmitted(&mut self, parent: (Height, Digest), base: Height) {
+        self.last = parent;
+        self.skip_to = self.skip_to.max(base);
+        self.cuts.clear();
+    }
+
+    /// Heights up to here may have been signed, as far as this replica knows.
+    pub(crate) fn known(&self) -> Height {
+        self.last.0.max(self.skip_to).max(self.reserved)
     }
 
     /// R-RESERVE: whether an own header of this height may leave before it is durable.
@@ -129,10 +141,10 @@ impl OwnLane {
 impl Replica {
     /// Cuts batches from what clients sent: at once while none is under way, else at the pace, or when one is full.
     pub(crate) fn cut_own_batch(&mut self, out: &mut Outbox) {
-        while !self.own.queue.is_empty() && !self.halted {
+        while !self.own.queue.is_empty() && !self.is_silent() {
             let full = self.own.queued_bytes >= self.params.max_batch_bytes as usize;
             let paced = self.now.tick.since(self.own.cut_at) < self.timing.pace_us();
-            let room = self.own.next_height() <= self.committed_height(self.me) + self.params.lane_window_heights;
+            let room = self.own.next_height() <= self.lane_floor(self.me) + self.params.lane_window_heights;
             if !room || (!full && paced && !self.own.cuts.is_empty()) {
                 return;
             }
@@ -156,8 +168,7 @@ impl Replica {
             witnesses: self.choose_witnesses(height),
         };
         let digest = header.digest(&self.domain);
-        self.counters.signatures_made += 1;
-        let signature = self.keys.sign(&digest);
+        let signature = self.safety.sign(&digest);
         let batch = Batch {
             head: SignedHeader { header, signature },
             body,
@@ -196,7 +207,7 @@ impl Replica {
         let run = (self.params.lane_window_heights / 8).max(1);
         let next = self.own.next_height();
         let end = self.own.reserved.max(next - 1) + run;
-        let limit = self.committed_height(self.me) + self.params.lane_window_heights;
+        let limit = self.lane_floor(self.me) + self.params.lane_window_heights;
         if self.own.reserving || next + run / 2 <= self.own.reserved || end + 2 * run > limit {
             return;
         }

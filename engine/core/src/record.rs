@@ -5,7 +5,8 @@ use alloc::{boxed::Box, vec::Vec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use trireme_crypto::Digest;
 
-use crate::message::{Accepted, Batch, Entry, Qc, SignedBlock, SignedTimeout, Tc};
+use crate::message::{Accepted, Batch, Entry, Qc, Readmission, SignedBlock, SignedTimeout, Tc};
+use crate::quarantine::Cause;
 use crate::types::{Height, Slot};
 
 /// A record of the write-ahead log. `encode`/`decode` are in [`crate::wire`]: the batch body stays borrowed.
@@ -36,6 +37,10 @@ pub enum VoteRecord {
     Committed(Slot, Digest),
     /// All promises that stand, in one: what was written of them before may be released (R-RELEASE).
     Standing(Box<Standing>),
+    /// From here on nothing is signed (R-QUARANTINE), until `Readmitted`.
+    Quarantined(Cause),
+    /// The way out of a quarantine: what it rests on was written before.
+    Readmitted(Box<Readmission>),
 }
 
 /// The promises of a replica at one point of its log. Blocks that are still listed have their own records before it.

@@ -1,10 +1,12 @@
 //! From the records of the log back to a replica (section 8 of the protocol).
 
-use crate::api::Outbox;
+use alloc::{vec, vec::Vec};
+
+use crate::api::{Outbound, Outbox, To};
 use crate::lanes::Verdict;
-use crate::message::Batch;
+use crate::message::{Batch, Message};
 use crate::record::{Record, Standing, VoteRecord};
-use crate::replica::Replica;
+use crate::replica::{Done, Replica};
 use crate::types::Tick;
 use crate::view_change::Ground;
 
@@ -67,6 +69,8 @@ impl Replica {
             VoteRecord::Reserve(height) => self.own.replay_reserve(height),
             VoteRecord::Committed(slot, digest) => self.commit_to(slot, digest, false, out),
             VoteRecord::Standing(standing) => self.replay_standing(*standing, forgets, out),
+            VoteRecord::Quarantined(cause) => self.replay_quarantined(cause),
+            VoteRecord::Readmitted(readmission) => self.replay_readmitted(readmission),
         }
     }
 
@@ -84,25 +88,50 @@ impl Replica {
         self.commit_to(slot, digest, false, out);
     }
 
+    /// Whether there was any record.
+    pub fn has_replayed(&self) -> bool {
+        self.restart_view.is_some()
+    }
+
     /// After the last record: what was promised is told again when channels open.
     pub(crate) fn finish_recovery(&mut self, out: &mut Outbox) {
+        match self.starts_quarantined.take() {
+            Some(cause) if self.quarantine.is_none() => self.enter_quarantine(cause, out),
+            _ => self.begin_quarantine(out),
+        }
         if self.restart_view.is_none() {
-            self.reserve(out);
+            if self.quarantine.is_none() {
+                self.reserve(out);
+            }
             return;
         }
         let view = self.safety.view();
         self.restart_view = Some(view);
         self.change.entered_at = self.now.tick;
         self.chain.touch(self.now.tick);
-        if let Some(vote) = self.safety.resign_vote() {
-            self.stand_by(&vote, out);
-        }
         if let Some(last) = self.safety.sent_timeout().map(|t| t.timeout.view) {
             self.count_own_timeout(last, out);
         }
-        if self.leader() == self.me && !self.safety.timed_out(view) {
+        if self.leader() == self.me && (self.quarantine.is_some() || !self.safety.timed_out(view)) {
             // R-PROPOSE: after a restart it proposes nothing in this view; members treat it as a dead channel.
             self.suspect(Ground::Restarted, out);
+        }
+        if !self.is_silent() {
+            self.begin_signing(out);
+        }
+    }
+
+    /// After a restart, once its log is known to be as new as what it signed; or after the way out of quarantine.
+    pub(crate) fn begin_signing(&mut self, out: &mut Outbox) {
+        if let Some(vote) = self.safety.resign_vote() {
+            if self.connected().count() == 0 && self.appends.is_empty() {
+                self.stand_by(&vote, out);
+            } else {
+                // What it says may still be on its way to the disk.
+                let message = Message::Vote(vote.clone());
+                let release = vec![Outbound { to: To::All, message }];
+                self.append(Vec::new(), release, true, Done::Accepted(vote), out);
+            }
         }
         for lane in self.quorums.members() {
             for digest in self.lanes[usize::from(lane)].uncommitted() {
@@ -110,5 +139,6 @@ impl Replica {
             }
         }
         self.reserve(out);
+        self.join(out);
     }
 }

@@ -1,6 +1,6 @@
 //! The replica: its state, and what one step does with an input.
 
-use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
 
 use trireme_crypto::{Digest, Domain};
 
@@ -11,10 +11,12 @@ use crate::check::{CheckContext, Checked};
 use crate::checkpoint::Checkpoints;
 use crate::execution::ExecutionQueue;
 use crate::fetch::Fetcher;
+use crate::generation::Heard;
 use crate::lanes::Lane;
-use crate::message::{Message, SignedVote};
+use crate::message::{Message, Readmission, SignedVote};
 use crate::ordering::Leading;
 use crate::own_lane::OwnLane;
+use crate::quarantine::{Cause, Grants, Quarantine};
 use crate::quorum::{MemberSet, Quorums};
 use crate::record::Record;
 use crate::safety::Safety;
@@ -32,6 +34,7 @@ pub(crate) enum Done {
     TimedOut(View),
     Entered(View),
     Reserved(Height),
+    Readmitted,
     Nothing,
 }
 
@@ -48,6 +51,10 @@ pub(crate) struct Peer {
     pub(crate) told_stable: Slot,
     /// What it says it committed.
     pub(crate) claimed: Option<(Slot, Digest)>,
+    /// The newest of its statements, to show it when it connects.
+    pub(crate) heard: Heard,
+    /// What it may ask for.
+    pub(crate) grants: Grants,
 }
 
 /// Numbers for status and metrics.
@@ -131,6 +138,15 @@ pub struct Replica {
     pub(crate) log_begun: bool,
     /// An alarm was raised: it signs nothing any more.
     pub(crate) halted: bool,
+    /// It may have forgotten what it signed: it signs nothing any more until its way out.
+    pub(crate) quarantine: Option<Quarantine>,
+    pub(crate) starts_quarantined: Option<Cause>,
+    /// With what it left its last quarantine.
+    pub(crate) readmission: Option<Box<Readmission>>,
+    /// Per lane: the height from which its window is measured although less is committed (R-QUARANTINE).
+    pub(crate) bases: Vec<Height>,
+    /// After a restart: who has shown this replica's own statements. It signs nothing before enough have.
+    pub(crate) unproven: Option<MemberSet>,
     pub(crate) replaying: bool,
     pub(crate) tend_at: Option<Tick>,
     /// Doublings of the time to the next look, while nothing can be done about what waits.
@@ -182,6 +198,11 @@ impl Replica {
             restart_view: None,
             log_begun: false,
             halted: false,
+            quarantine: None,
+            starts_quarantined: None,
+            readmission: None,
+            bases: vec![0; n],
+            unproven: None,
             replaying: true,
             tend_at: None,
             tend_doublings: 0,
@@ -242,6 +263,7 @@ impl Replica {
         self.try_accept(out);
         self.try_execute(out);
         self.suspect_dead_leader(out);
+        self.tend_quarantine(out);
         self.schedule();
     }
 
@@ -279,6 +301,11 @@ impl Replica {
             Message::NotHeld { digest } => self.on_not_held(from, &digest, out),
             // The host's own affair, should one come here.
             Message::FetchState { .. } | Message::StatePart { .. } => {}
+            Message::Shown(shown) => self.on_shown(from, &shown, out),
+            Message::Inquire => self.on_inquire(from, out),
+            Message::Recollection(recollection) => self.on_recollection(from, *recollection, out),
+            Message::LeaveView(view) => self.on_leave_view(from, view, out),
+            Message::Readmitted(readmission) => self.on_readmitted(from, &readmission, out),
         }
     }
 
@@ -326,6 +353,7 @@ impl Replica {
                     self.try_propose(out);
                 }
                 Done::Reserved(height) => self.own.reserved(height),
+                Done::Readmitted => self.readmitted(out),
                 Done::Nothing => {}
             }
         }
@@ -333,6 +361,9 @@ impl Replica {
 
     /// An own vote is durable: it counts, and is told again to whoever connects.
     pub(crate) fn stand_by(&mut self, vote: &SignedVote, out: &mut Outbox) {
+        if self.quarantine.is_some() {
+            return;
+        }
         if vote.vote.voted.is_some() {
             self.standing_votes[0] = Some(vote.clone());
         }
@@ -340,6 +371,12 @@ impl Replica {
             self.standing_votes[1] = Some(vote.clone());
         }
         self.count_vote(self.me, vote, out);
+    }
+
+    /// Whether it signs nothing, and promises nothing: after an alarm, in quarantine, or before it knows that its log is
+    /// as new as what it signed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.halted || self.quarantine.is_some() || self.unproven.is_some()
     }
 
     pub(crate) fn send(&self, to: To, message: Message, out: &mut Outbox) {
@@ -413,7 +450,7 @@ impl Replica {
 
     /// Bytes of client bundles that may be given now.
     pub fn intake_bytes(&self) -> usize {
-        if self.halted {
+        if self.is_silent() {
             0
         } else {
             self.own.room(&self.params, &self.lanes[usize::from(self.me)])

@@ -6,7 +6,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use trireme_crypto::{Digest, Domain};
+use trireme_crypto::{Digest, Domain, Signature};
 
 use crate::bugs::Bugs;
 use crate::chain::Chain;
@@ -53,6 +53,10 @@ pub(crate) struct Safety {
     /// The highest Qc of the current view whose record precedes any Timeout.
     locked: Option<(Slot, Digest)>,
     timeout: Option<SignedTimeout>,
+    /// R-QUARANTINE: it may have forgotten what it signed.
+    quarantined: bool,
+    /// The certificate with which it left quarantine: below and beside its block nothing is accepted.
+    floor: Option<QcRef>,
     /// Signatures made here.
     pub(crate) signatures: u64,
 }
@@ -75,6 +79,8 @@ impl Safety {
             high_qc: Qc::genesis(genesis),
             locked: None,
             timeout: None,
+            quarantined: false,
+            floor: None,
             signatures: 0,
         }
     }
@@ -126,8 +132,36 @@ impl Safety {
         if parent.view == block.view && parent.handoff.is_some() && parent.slot > 0 && !self.bugs.handoff_child() {
             return Err(Hold::Never);
         }
+        self.above_floor(block, chain)?;
         self.rule_two(block, chain)?;
         self.rule_five(block, chain, committed, log_end)
+    }
+
+    /// R-QUARANTINE: after the way out, only descendants of its block or blocks of later views.
+    fn above_floor(&self, block: &Block, chain: &Chain) -> Result<(), Hold> {
+        match &self.floor {
+            Some(at) if block.view < at.view => Err(Hold::Never),
+            Some(at) if block.view == at.view && !chain.extends(&block.parent, &at.digest, at.slot) => Err(Hold::Never),
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs a Vote, Timeout, Ack, Block or BatchHeader: the one place that does. In quarantine there is none.
+    pub(crate) fn sign(&mut self, statement: &Digest) -> Signature {
+        assert!(!self.quarantined, "a quarantined replica signs nothing");
+        self.signatures += 1;
+        self.keys.sign(statement)
+    }
+
+    /// Signs nothing from here on (R-QUARANTINE).
+    pub(crate) fn silence(&mut self) {
+        self.quarantined = true;
+    }
+
+    /// The way out of quarantine.
+    pub(crate) fn readmit(&mut self, at: QcRef) {
+        self.quarantined = false;
+        self.floor = Some(at);
     }
 
     fn rule_two(&self, block: &Block, chain: &Chain) -> Result<(), Hold> {
@@ -235,14 +269,13 @@ impl Safety {
             voted,
             locked: self.locked,
         };
-        self.signatures += 1;
-        let signature = self.keys.sign(&vote.statement(&self.domain));
+        let signature = self.sign(&vote.statement(&self.domain));
         SignedVote { vote, signature }
     }
 
     /// A vote that carries the lock alone.
     pub(crate) fn lock_vote(&mut self) -> Option<SignedVote> {
-        if self.timed_out(self.view) || self.locked.is_none() {
+        if self.timed_out(self.view) || self.locked.is_none() || self.quarantined {
             return None;
         }
         Some(self.vote(None))
@@ -291,8 +324,7 @@ impl Safety {
             high_qc: high_qc.at,
             accepted,
         };
-        self.signatures += 1;
-        let signature = self.keys.sign(&timeout.statement(&self.domain));
+        let signature = self.sign(&timeout.statement(&self.domain));
         let signed = SignedTimeout {
             member: self.keys.me(),
             timeout,

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::message::StateVote;
+use crate::quarantine::QuarantineStatus;
 use crate::replica::{Counters, Replica};
 use crate::types::{Epoch, Height, MemberId, Slot, View};
 
@@ -58,6 +59,8 @@ pub struct Status {
     pub connected: Vec<MemberId>,
     /// Whether it has stopped signing after an alarm.
     pub halted: bool,
+    /// Whether it is quarantined, why, and what it waits for.
+    pub quarantine: Option<QuarantineStatus>,
     /// Least time between proposals now, in microseconds.
     pub pace_us: u64,
     /// The view's timer now, in microseconds.
@@ -148,6 +151,7 @@ impl Replica {
             fetches: self.fetch.sent,
             connected: self.connected().iter().collect(),
             halted: self.halted,
+            quarantine: self.quarantine(),
             pace_us: self.timing.pace_us(),
             view_timer_us: self.timing.view_us(self.timer_rtt_us()),
         }

@@ -34,6 +34,9 @@ impl Replica {
                 acked: l.top().0,
             })
             .collect();
+        self.show(member, out);
+        self.tell_readmission(member, out);
+        self.inquire(member, out);
         self.send(To::One(member), Message::Lanes(marks), out);
         self.tell_standing(member, out);
         self.resend_proposals(member, out);
@@ -83,7 +86,7 @@ impl Replica {
 
     /// A leader sends its uncommitted blocks again: what was on the old channel may be lost.
     fn resend_proposals(&self, member: MemberId, out: &mut Outbox) {
-        let Some((_, digest)) = self.leading.last_proposed() else {
+        let Some((_, digest)) = self.leading.last_proposed().filter(|_| !self.is_silent()) else {
             return;
         };
         let mut blocks = Vec::new();

@@ -3,6 +3,7 @@
 use crate::api::Outbox;
 use crate::replica::Replica;
 use crate::types::{MemberId, Tick};
+use crate::view_change::Ground;
 
 /// While work waits, grounds for suspicion are looked at this often at least, and at most.
 const TEND_US: (u64, u64) = (2_000, 25_000);
@@ -28,6 +29,7 @@ impl Replica {
             self.fetch.next_due(),
             self.checkpoints.next_due(),
             self.tend_at,
+            self.quarantine.as_ref().map(crate::quarantine::Quarantine::next_due),
         ];
         [own, leading, early].into_iter().chain(others).flatten().min()
     }
@@ -94,7 +96,7 @@ impl Replica {
         let suspects = self
             .change
             .suspicion
-            .is_some_and(|s| s.1 != crate::view_change::Ground::Restarted);
+            .is_some_and(|s| !matches!(s.1, Ground::Restarted | Ground::Asked));
         self.safety.timed_out(self.safety.view()) || suspects
     }
 

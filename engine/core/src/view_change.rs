@@ -19,8 +19,10 @@ pub(crate) enum Ground {
     Turnaround,
     /// The leader's channel is dead, or it said that it cannot lead, and work waits.
     LeaderGone,
-    /// This replica leads a view that it led before a restart.
+    /// This replica leads a view that it led before a restart, or is quarantined.
     Restarted,
+    /// A quarantined member asked for it.
+    Asked,
 }
 
 /// What a member is accused of, apart from two blocks, which accuse a view's leader.
@@ -140,6 +142,18 @@ impl ViewChange {
         (soon, idle)
     }
 
+    /// What it said of itself is void (R-QUARANTINE).
+    pub(crate) fn forget_own(&mut self, me: MemberId) {
+        self.suspicion = None;
+        self.suspects[usize::from(me)] = None;
+        self.timeouts[usize::from(me)] = None;
+    }
+
+    /// A member's newest Timeout.
+    pub(crate) fn timeout_of(&self, member: MemberId) -> Option<&SignedTimeout> {
+        self.timeouts[usize::from(member)].as_ref()
+    }
+
     /// The own Timeout, once it is durable.
     pub(crate) fn own_timeout(&self, me: MemberId) -> Option<&SignedTimeout> {
         self.timeouts[usize::from(me)].as_ref()
@@ -252,7 +266,7 @@ impl Replica {
     /// R-SUSPECT: a dead leader's channel is ground enough as soon as work waits.
     pub(crate) fn suspect_dead_leader(&mut self, out: &mut Outbox) {
         let leader = self.leader();
-        if leader == self.me || self.halted {
+        if leader == self.me || self.is_silent() {
             return;
         }
         let gone = self.change.leader_gone == Some(self.safety.view());
@@ -270,7 +284,7 @@ impl Replica {
             Ground::Uncommitted => self.counters.suspected_uncommitted += 1,
             Ground::Turnaround => self.counters.suspected_turnaround += 1,
             Ground::LeaderGone => self.counters.suspected_leader_gone += 1,
-            Ground::Restarted => {}
+            Ground::Restarted | Ground::Asked => {}
         }
         self.change.suspicion = Some((view, ground));
         self.change.suspects[usize::from(self.me)] = Some(view);
@@ -278,9 +292,14 @@ impl Replica {
         self.join(out);
     }
 
+    pub(crate) fn suspects(&self, view: View) -> bool {
+        self.change.suspicion.is_some_and(|s| s.0 == view)
+    }
+
     fn revoke_suspicion(&mut self, out: &mut Outbox) {
         if let Some((view, ground)) = self.change.suspicion
             && ground != Ground::Restarted
+            && ground != Ground::Asked
         {
             self.change.suspicion = None;
             self.change.suspects[usize::from(self.me)] = None;
@@ -314,7 +333,7 @@ impl Replica {
             self.quorums.one_honest()
         };
         let joined = self.change.join_view(count).is_some_and(|v| v >= view);
-        if !self.halted && !self.safety.timed_out(view) && (joined || self.change.count_against(view) >= count) {
+        if !self.is_silent() && !self.safety.timed_out(view) && (joined || self.change.count_against(view) >= count) {
             self.send_timeout(out);
         }
     }
@@ -336,6 +355,9 @@ impl Replica {
 
     /// The own Timeout of this view is durable. A newer one may be on its way to the disk already: it does not count.
     pub(crate) fn count_own_timeout(&mut self, view: View, out: &mut Outbox) {
+        if self.quarantine.is_some() {
+            return;
+        }
         if let Some(own) = self.safety.sent_timeout().filter(|t| t.timeout.view == view).cloned() {
             self.change.timeouts[usize::from(self.me)] = Some(own);
             self.try_certificate(out);
@@ -426,6 +448,11 @@ impl Replica {
             self.on_vote(member, vote, out);
         }
         self.offer_certificates(out);
+        self.quarantine_in_new_view();
+        if self.quarantine.is_some() && self.leader() == self.me {
+            // R-PROPOSE: it says that it cannot lead; members treat it as a dead channel.
+            self.suspect(Ground::Restarted, out);
+        }
         self.join(out);
     }
 
@@ -558,6 +585,9 @@ impl Replica {
         let view = self.safety.view();
         if self.safety.timed_out(view) {
             self.resend_timeout(out);
+            return;
+        }
+        if self.is_silent() {
             return;
         }
         let limit = self.timing.view_us(self.timer_rtt_us());

@@ -11,8 +11,8 @@ use trireme_crypto::{Digest, decode, encode};
 
 use crate::api::Reject;
 use crate::message::{
-    Ac, Batch, Envelope, LaneMark, Message, Qc, SignedAck, SignedBlock, SignedHeader, SignedStateVote, SignedTimeout,
-    SignedVote, StateCertificate, Tc,
+    Ac, Batch, Envelope, LaneMark, Message, Qc, Readmission, Recollection, Shown, SignedAck, SignedBlock, SignedHeader,
+    SignedStateVote, SignedTimeout, SignedVote, StateCertificate, Tc,
 };
 use crate::record::{Record, VoteRecord};
 use crate::types::{Height, MemberId, Slot, View};
@@ -50,6 +50,11 @@ enum Small {
     Committed(Slot, Digest),
     FetchState(Slot, u64),
     StatePart(Slot, u64, Bytes),
+    Shown(Box<Shown>),
+    Inquire,
+    Recollection(Box<Recollection>),
+    LeaveView(View),
+    Readmitted(Box<Readmission>),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
@@ -176,6 +181,11 @@ impl Small {
             Message::Committed { slot, digest } => Self::Committed(slot, digest),
             Message::FetchState { slot, part } => Self::FetchState(slot, part),
             Message::StatePart { slot, part, bytes } => Self::StatePart(slot, part, bytes),
+            Message::Shown(x) => Self::Shown(x),
+            Message::Inquire => Self::Inquire,
+            Message::Recollection(x) => Self::Recollection(x),
+            Message::LeaveView(x) => Self::LeaveView(x),
+            Message::Readmitted(x) => Self::Readmitted(x),
         }
     }
 
@@ -204,6 +214,11 @@ impl Small {
             Self::Committed(slot, digest) => Message::Committed { slot, digest },
             Self::FetchState(slot, part) => Message::FetchState { slot, part },
             Self::StatePart(slot, part, bytes) => Message::StatePart { slot, part, bytes },
+            Self::Shown(x) => Message::Shown(x),
+            Self::Inquire => Message::Inquire,
+            Self::Recollection(x) => Message::Recollection(x),
+            Self::LeaveView(x) => Message::LeaveView(x),
+            Self::Readmitted(x) => Message::Readmitted(x),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trireme_core::api::{Effect, Input, OrderedBatch, Outbound, To};
 use trireme_core::check::{CheckContext, check};
 use trireme_core::message::Envelope;
+use trireme_core::quarantine::Cause;
 use trireme_core::record::Record;
 use trireme_core::request::BundleBuilder;
 use trireme_core::types::Keys;
@@ -116,6 +117,10 @@ impl Cluster {
     }
 
     fn start(&mut self, member: MemberId) {
+        self.start_with(member, None);
+    }
+
+    fn start_with(&mut self, member: MemberId, cause: Option<Cause>) {
         let index = usize::from(member);
         let mut replica = Replica::new(self.params.clone(), Arc::clone(&self.keys[index]), GENESIS);
         self.hosts[index].executed.clear();
@@ -130,6 +135,9 @@ impl Cluster {
                 panic!("recovery only executes")
             };
             self.hosts[index].executed.push((e.slot, e.batches));
+        }
+        if let Some(cause) = cause {
+            replica.start_quarantined(cause);
         }
         replica.start(self.now, &mut out);
         self.hosts[index].replica = Some(replica);
@@ -185,7 +193,7 @@ impl Cluster {
                         },
                     );
                 }
-                Effect::StateRoot { .. } => {}
+                Effect::StateRoot { .. } | Effect::Quarantined(_) | Effect::Readmitted(_) => {}
                 Effect::Serve { .. } => {}
                 other => panic!("a perfect network needs no {other:?}"),
             }
@@ -328,4 +336,76 @@ fn a_cluster_killed_at_once_goes_on() {
     cluster.submit(1, 11);
     cluster.run(2_000_000);
     cluster.assert_equal(11);
+}
+
+fn quarantined(cluster: &Cluster, member: MemberId) -> bool {
+    let replica = cluster.hosts[usize::from(member)].replica.as_ref().unwrap();
+    replica.quarantine().is_some()
+}
+
+/// The log is gone; the cluster has nothing to do and changes no view by itself. Each member in turn, so that the one
+/// that leads, and the one that leads next, are among them.
+#[test]
+fn a_wiped_replica_comes_back_in_an_idle_cluster() {
+    for n in [4, 7] {
+        for wiped in 0..n {
+            let mut cluster = Cluster::new(n);
+            for number in 1..=10 {
+                cluster.submit(u16::try_from(number % u64::from(n)).unwrap(), number);
+                cluster.run(5_000);
+            }
+            cluster.run(500_000);
+            cluster.crash(wiped);
+            cluster.hosts[usize::from(wiped)].log.clear();
+            cluster.start_with(wiped, Some(Cause::Missing));
+            assert!(quarantined(&cluster, wiped));
+            cluster.connect(wiped);
+            cluster.run(10_000_000);
+            assert!(!quarantined(&cluster, wiped), "n={n}, member {wiped}");
+            cluster.assert_equal(10);
+            // Its lane goes on, and it votes: the fast path, which needs every vote here, works again.
+            cluster.submit(wiped, 11);
+            cluster.run(2_000_000);
+            cluster.assert_equal(11);
+            let fast = |c: &Cluster| c.hosts[0].replica.as_ref().unwrap().status().counters.fast_commits;
+            let before = fast(&cluster);
+            cluster.submit((wiped + 1) % n, 12);
+            cluster.run(2_000_000);
+            cluster.assert_equal(12);
+            assert!(fast(&cluster) > before, "n={n}, member {wiped}");
+        }
+    }
+}
+
+/// The log is brought back to an earlier state while requests come: its own signatures give it away.
+#[test]
+fn a_rolled_back_log_is_found_out_under_load() {
+    let mut cluster = Cluster::new(4);
+    for number in 1..=20 {
+        cluster.submit(u16::try_from(number % 4).unwrap(), number);
+        cluster.run(5_000);
+    }
+    cluster.crash(2);
+    let kept = cluster.hosts[2].log.len() / 2;
+    cluster.hosts[2].log.truncate(kept);
+    cluster.start(2);
+    cluster.connect(2);
+    cluster.drain();
+    assert!(quarantined(&cluster, 2));
+    for number in 21..=40 {
+        cluster.submit(u16::try_from([0, 1, 3][number as usize % 3]).unwrap(), number);
+        cluster.run(5_000);
+    }
+    cluster.run(5_000_000);
+    assert!(!quarantined(&cluster, 2));
+    cluster.assert_equal(40);
+    // A restart after the way out is an ordinary one.
+    cluster.crash(2);
+    cluster.start(2);
+    assert!(!quarantined(&cluster, 2));
+    cluster.connect(2);
+    cluster.run(1_000_000);
+    cluster.submit(2, 41);
+    cluster.run(2_000_000);
+    cluster.assert_equal(41);
 }

@@ -132,8 +132,8 @@ fn claims_of_several_slots_commit_the_lowest_that_f_plus_one_stand_on() {
                 wanted.take(64).map(|(_, block)| block.clone()).collect()
             });
             r3.hear(peer, Message::Blocks { digest, blocks: answer }).unwrap();
+            r3.wait(100_000);
         }
-        r3.wait(100_000);
     }
     assert_eq!(r3.replica.committed(), 290);
 }

@@ -112,6 +112,11 @@ pub enum ReplicaError {
 }
 
 impl ReplicaError {
+    /// Whether what the log says of this replica's promises is damaged or unknown: a start in quarantine stands that.
+    pub(crate) fn loses_votes(&self) -> bool {
+        matches!(self, Self::Log(LogError::Damaged { .. }) | Self::VotesLost { .. })
+    }
+
     pub(crate) fn bind(what: &'static str, error: BindError) -> Self {
         match error {
             BindError::AddressInUse { addr } => Self::PortInUse { what, addr },

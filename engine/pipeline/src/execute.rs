@@ -115,6 +115,11 @@ impl Machine {
         self.executor.executed()
     }
 
+    /// Gives the observer back: another machine takes its place.
+    pub(crate) fn into_observer(self) -> Box<dyn Observer + Send> {
+        self.observer
+    }
+
     /// Tells the observer that slots are about to be executed again.
     pub(crate) fn replay(&mut self) {
         self.observer.replayed_from(self.executed());

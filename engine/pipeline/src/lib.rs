@@ -20,6 +20,7 @@ mod events;
 mod execute;
 mod gate;
 mod histogram;
+mod identity;
 mod ingress;
 mod items;
 mod key_cache;
@@ -47,5 +48,6 @@ mod wiring;
 
 pub use error::ReplicaError;
 pub use execute::{ExecutedItem, NoObserver, Observer};
+pub use identity::mark_restored;
 pub use keys::MemberKeys;
 pub use replica::{RunningReplica, STATUS_SCHEMA, run_replica};

@@ -253,6 +253,20 @@ impl Order {
             Effect::Release { after, slot, heights } => {
                 self.links.appends.push(0, LogJob::Release { after, slot, heights });
             }
+            Effect::Quarantined(cause) => {
+                let cause = cause.name();
+                tracing::warn!(
+                    cause,
+                    "quarantined: this replica signs nothing until it cannot contradict what it forgot"
+                );
+            }
+            Effect::Readmitted(at) => {
+                tracing::info!(
+                    view = at.view,
+                    slot = at.slot,
+                    "left quarantine: this replica votes again"
+                );
+            }
             Effect::Evidence(evidence) => {
                 let accused = accused(&evidence);
                 tracing::error!(kind = evidence.kind(), accused, "evidence of misbehaviour");

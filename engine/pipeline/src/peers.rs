@@ -213,7 +213,7 @@ impl<D: PeerDoor> Peers<D> {
 }
 
 /// Kinds of messages, as [`kind`] numbers them.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 24] = [
     "batch",
     "ack",
     "certificate",
@@ -233,6 +233,11 @@ const KINDS: [&str; 19] = [
     "committed",
     "fetch_state",
     "state_part",
+    "shown",
+    "inquire",
+    "recollection",
+    "leave_view",
+    "readmitted",
 ];
 
 fn kind(message: &Message) -> usize {
@@ -256,6 +261,11 @@ fn kind(message: &Message) -> usize {
         Message::Committed { .. } => 16,
         Message::FetchState { .. } => 17,
         Message::StatePart { .. } => 18,
+        Message::Shown(_) => 19,
+        Message::Inquire => 20,
+        Message::Recollection(_) => 21,
+        Message::LeaveView(_) => 22,
+        Message::Readmitted(_) => 23,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::ReplicaError;
 use crate::execute::Machine;
 use crate::gate::Gate;
+use crate::identity::Mark;
 use crate::log_event::LogEvent;
 
 /// What recovery gives.
@@ -20,6 +21,8 @@ pub(crate) struct Recovered {
     pub(crate) log: Log,
     /// Tells when to ask the log for news.
     pub(crate) event: LogEvent,
+    /// To be set with the first durable record.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// The log's settings for this member.
@@ -81,6 +84,13 @@ pub(crate) fn recover(
         let before = clock.tick();
         let next = opening.next();
         reading_us += clock.tick().since(before);
+        // Before anything is written, and before a record is read that stands on what is lost.
+        if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
+            return Err(ReplicaError::VotesLost {
+                dir: log_dir,
+                what: gap.to_string(),
+            });
+        }
         let Some(record) = next else { break };
         replay.record(record?)?;
         replay.tell_progress(&opening);
@@ -89,13 +99,6 @@ pub(crate) fn recover(
         }
     }
     let bytes = opening.found_bytes();
-    // Before anything is written.
-    if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
-        return Err(ReplicaError::VotesLost {
-            dir: log_dir,
-            what: gap.to_string(),
-        });
-    }
     let Replay {
         records,
         machine,
@@ -106,6 +109,8 @@ pub(crate) fn recover(
     for note in log.notes() {
         tracing::warn!("log: {note}");
     }
+    // A log that was brought back to an earlier state is found out before anything is signed.
+    replica.await_proof();
     if records > 0 {
         let (view, committed, executed) = (replica.view(), replica.committed(), machine.executed());
         let elapsed_us = clock.tick().since(began);

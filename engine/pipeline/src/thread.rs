@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use trireme_config::{AppKind, ClientAuth, Clients, Cluster, ReplicaConfig, ReplicaKeys};
 use trireme_core::Replica;
 use trireme_core::check::CheckContext;
+use trireme_core::quarantine::Cause;
 use trireme_log::Log;
 use trireme_state::transfer::TransferLimits;
 use trireme_state::{Application, ClientRegistry, Executor, Null, kv::Kv};
@@ -16,6 +17,7 @@ use crate::doors::{ClientDoor, PeerDoor};
 use crate::endpoints::{client_listener, peer_endpoint};
 use crate::error::ReplicaError;
 use crate::execute::{Execute, Machine, Observer};
+use crate::identity::{Mark, set_aside};
 use crate::ingress::{Ingress, IngressShared};
 use crate::keys::MemberKeys;
 use crate::log::{LogLimits, LogStage};
@@ -129,7 +131,7 @@ fn build(blueprint: &Blueprint, seed: Seed) -> Result<Option<Vec<Box<dyn Work>>>
         }
     }
     if let Some(recovery) = seed.recovery {
-        opened.recovered = recover_all(blueprint, recovery)?;
+        opened.recovered = recover_all(blueprint, recovery, None)?;
         if opened.recovered.is_none() {
             return Ok(None);
         }
@@ -148,7 +150,12 @@ fn part<T>(channel: Option<mpsc::Receiver<T>>) -> Result<Option<T>, mpsc::RecvEr
     channel.map(|channel| channel.recv()).transpose()
 }
 
-fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recovered>, ReplicaError> {
+/// `lost`: why it starts in quarantine, once its log was put aside.
+fn recover_all(
+    blueprint: &Blueprint,
+    mut recovery: Recovery,
+    lost: Option<Cause>,
+) -> Result<Option<Recovered>, ReplicaError> {
     let Blueprint {
         cluster,
         config,
@@ -169,16 +176,36 @@ fn recover_all(blueprint: &Blueprint, recovery: Recovery) -> Result<Option<Recov
         machine.restore(restored);
         replica.anchored(certificate, anchor);
     }
-    let (opening, dir) = (Log::open(log_config(cluster, config))?, config.data_dir.clone());
-    let Some(log) = recover(opening, dir, (&shared.gate, &shared.clock), &mut replica, &mut machine)? else {
-        return Ok(None);
+    let mark = Mark::new(cluster, config);
+    let opened = Log::open(log_config(cluster, config)).map_err(ReplicaError::from);
+    let told = (&*shared.gate, &shared.clock);
+    let found = opened.and_then(|opening| recover(opening, config.data_dir.clone(), told, &mut replica, &mut machine));
+    let log = match found {
+        Ok(Some(log)) => log,
+        Ok(None) => return Ok(None),
+        Err(error) if error.loses_votes() && lost.is_none() => {
+            // Promises that cannot be read are promises that may be broken: the replica goes on with a new log, and signs
+            // nothing before it cannot contradict the old one (R-QUARANTINE). The old one stays for examination.
+            let aside = set_aside(&config.data_dir)?;
+            tracing::error!(%error, aside = %aside.display(), "the log is put aside, the replica starts in quarantine");
+            mark.set()?;
+            drop(keeper);
+            recovery.observer = machine.into_observer();
+            return recover_all(blueprint, recovery, Some(Cause::Damaged));
+        }
+        Err(error) => return Err(error),
     };
+    let empty = if replica.has_replayed() { None } else { mark.tells()? };
+    if let Some(cause) = lost.or(empty) {
+        replica.start_quarantined(cause);
+    }
     // A receiver that is gone belongs to a thread that failed; it says so itself.
     let _ = recovery.replica.send(replica);
     let _ = recovery.machine.send(machine);
     let _ = recovery.keeper.send(keeper);
     let event = LogEvent::new(log.event_fd())?;
-    Ok(Some(Recovered { log, event }))
+    let mark = mark.tells()?.is_none().then_some(mark);
+    Ok(Some(Recovered { log, event, mark }))
 }
 
 fn keeper_settings(config: &ReplicaConfig) -> KeeperSettings {

@@ -249,8 +249,8 @@ impl World<'_> {
         let name = self.name(host);
         self.line(|| format!("{name} restarts -> {text}"));
         effects.iter().for_each(|effect| self.hash.effect(effect));
-        if self.hosts[host].correct {
-            let scene = self.scene(host);
+        let scene = self.scene(host);
+        if self.hosts[host].judged() {
             let replica = self.hosts[host].replica.as_ref().expect("just started");
             let (view, high_qc) = (replica.view(), replica.status().high_qc);
             self.oracle.restarted(scene, &self.hosts[host].facts, view, high_qc);

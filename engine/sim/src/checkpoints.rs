@@ -150,7 +150,7 @@ impl World<'_> {
     pub(crate) fn may_release(&mut self, host: HostId, after: AppendId, needless: Needless) {
         let scene = self.scene(host);
         self.oracle.verdict.count("release");
-        if self.hosts[host].correct {
+        if self.hosts[host].judged() {
             let slot = needless.slot;
             let held = self.hosts[host].vault.holds_from(slot);
             self.oracle.verdict.check(held, scene, "11", || {

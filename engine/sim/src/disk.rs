@@ -15,6 +15,7 @@ use trireme_log::LogError;
 use trireme_log::simulation::Fault;
 
 use crate::prng::Prng;
+use crate::quarantine::Forget;
 pub(crate) use atlas::{LogShape, Storage};
 pub(crate) use logged::{Finding, LoggedDisk};
 use plain::PlainDisk;
@@ -58,6 +59,8 @@ pub(crate) enum DiskFault {
     RollBack,
     /// A stored batch is damaged.
     RotBatch,
+    /// A correct member's disk forgets; it has to come back through quarantine.
+    Forget(Forget),
 }
 
 /// What a checkpoint makes needless ([`trireme_core::Effect::Release`]).

@@ -19,7 +19,9 @@ impl World<'_> {
         let scene = self.scene(host);
         let leader = usize::try_from(view).expect("a view") % self.plan.roles.len();
         let leader = MemberId::try_from(leader).expect("few members");
-        if !self.oracle.is_correct(leader) || self.oracle.has_suspected(scene.member, view) {
+        // A quarantined member may ask for it: its way out is a certificate of a later view.
+        let asked = self.oracle.asked_to_leave.contains(&view);
+        if asked || !self.oracle.is_correct(leader) || self.oracle.has_suspected(scene.member, view) {
             return;
         }
         let since = self.hosts[host].entered_at;

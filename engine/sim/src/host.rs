@@ -19,6 +19,7 @@ use crate::keys::MemberKeys;
 use crate::machine::Machine;
 use crate::network::{HostId, LinkId};
 use crate::oracle::Facts;
+use crate::quarantine::Memory;
 use crate::vault::{Fetched, Vault};
 
 /// Work of the execution stage, in order.
@@ -42,6 +43,7 @@ pub(crate) struct Host {
     pub(crate) gone: bool,
     /// Correct, and broken for good: what it says has to be right, and nothing has to come of it.
     pub(crate) lost: bool,
+    pub(crate) memory: Memory,
     pub(crate) context: CheckContext,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
@@ -97,6 +99,7 @@ impl Host {
             life: 0,
             gone: false,
             lost: false,
+            memory: Memory::default(),
             clock: parts.clock,
             disk: parts.disk,
             known: 0,
@@ -122,6 +125,11 @@ impl Host {
     /// Whether liveness is promised to it.
     pub(crate) fn healthy(&self) -> bool {
         self.correct && !self.lost
+    }
+
+    /// Whether what it says and holds has to be right: it follows the protocol, and has not forgotten anything.
+    pub(crate) fn judged(&self) -> bool {
+        self.correct && !self.memory.forgot
     }
 
     /// Cluster and epoch.
@@ -154,6 +162,11 @@ impl Host {
 
     /// The replica has read everything and starts.
     pub(crate) fn come_up(&mut self, time_us: u64, mut replica: Replica, out: &mut Vec<Effect>) {
+        replica.await_proof();
+        // An empty log beside the mark that there was one.
+        if let Some(cause) = self.memory.cause.filter(|_| !replica.has_replayed()) {
+            replica.start_quarantined(cause);
+        }
         replica.start(self.clock.now(time_us), out);
         self.committed = 0;
         self.view = replica.view();

@@ -27,6 +27,7 @@ mod network;
 mod oracle;
 mod plan;
 pub mod prng;
+mod quarantine;
 mod rogues;
 mod scenario;
 mod shell;
@@ -112,6 +113,7 @@ fn run(seed: u64, options: &Options, mut lines: Lines<'_>) -> Report {
 fn draw(seed: u64, prng: &mut Prng, options: &Options) -> Plan {
     let mut plan = Plan::draw(prng, options);
     disk::atlas::draw(seed, &mut plan, options);
+    quarantine::draw(seed, &mut plan, options);
     plan
 }
 

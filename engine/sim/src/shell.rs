@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use trireme_core::api::{Effect, Evidence, Execution, Input, Reject, Stored};
 use trireme_core::check::{check, leader};
-use trireme_core::message::{Envelope, Message, StateVote};
+use trireme_core::message::{Envelope, Message, Shown, StateVote};
 use trireme_core::request::Body;
 use trireme_core::{MemberId, Outbound, To, wire};
 use trireme_crypto::Digest;
@@ -96,10 +96,12 @@ impl World<'_> {
             Effect::Stable { certificate, anchor } => self.stable(host, *certificate, *anchor),
             Effect::Release { after, slot, heights } => self.may_release(host, after, Needless { slot, heights }),
             Effect::Transfer { certificate } => self.begin_transfer(host, *certificate),
+            Effect::Quarantined(cause) => self.quarantined(host, cause),
+            Effect::Readmitted(_) => self.readmitted(host),
             Effect::Evidence(evidence) => self.judge_evidence(host, &evidence),
             Effect::Alarm(alarm) => {
                 let scene = self.scene(host);
-                if self.hosts[host].correct {
+                if self.hosts[host].judged() {
                     self.oracle.verdict.fail(scene, "alarm", format!("{alarm:?}"));
                 }
             }
@@ -109,7 +111,7 @@ impl World<'_> {
     /// A host closes another one's channel.
     fn accuse(&mut self, host: HostId, member: MemberId, reason: &str) {
         let scene = self.scene(host);
-        let wrong = self.hosts[host].correct && self.oracle.is_correct(member);
+        let wrong = self.hosts[host].judged() && self.oracle.is_correct(member);
         self.oracle.verdict.check(!wrong, scene, "19", || {
             format!("closes correct {member}'s channel: {reason}")
         });
@@ -127,7 +129,7 @@ impl World<'_> {
             Evidence::Headers(header, _) => header.header.lane,
         };
         let scene = self.scene(host);
-        if self.hosts[host].correct {
+        if self.hosts[host].judged() {
             let name = match evidence {
                 Evidence::Blocks(..) => "evidence of two blocks",
                 Evidence::Votes(..) => "evidence of two votes",
@@ -169,9 +171,14 @@ impl World<'_> {
                 .collect(),
             To::One(member) => self.channel_to(host, member).into_iter().collect(),
         };
-        if self.hosts[host].correct {
-            if let Message::Suspect { view, standing: true } = &outbound.message {
+        if self.hosts[host].liar.is_none() {
+            if let Message::Suspect { view, standing: true } = &outbound.message
+                && self.hosts[host].judged()
+            {
                 self.judge_suspicion(host, *view);
+            }
+            if let Message::LeaveView(view) = outbound.message {
+                self.oracle.asked_to_leave.insert(view);
             }
             let scene = self.scene(host);
             self.oracle.sent(scene, &outbound.message, &self.hosts[host].facts);
@@ -206,6 +213,7 @@ impl World<'_> {
             Message::Suspect { .. } => "suspicion",
             Message::NotHeld { .. } => "fetch not answered",
             Message::Committed { .. } => "a laggard is told what is committed",
+            Message::LeaveView(_) => "a quarantined member asks to leave a view",
             Message::Block(block) if block.block.cut.iter().any(|entry| entry.certificate.is_some()) => {
                 "block with a certified tip"
             }
@@ -365,13 +373,17 @@ impl World<'_> {
                 return;
             }
         }
-        let envelope = Rc::unwrap_or_clone(envelope);
+        let mut envelope = Rc::unwrap_or_clone(envelope);
+        if let (Message::Shown(shown), false) = (&mut envelope.message, self.hosts[to].correct) {
+            // A faulty member is not stopped by what it said.
+            **shown = Shown::nothing(shown.member);
+        }
         match check(&self.hosts[to].context, member, envelope) {
             Ok(checked) if self.routed(to, member, checked.message()) => {}
             Ok(checked) => self.step(to, Input::Message(checked)),
             Err(reason) => {
                 let scene = self.scene(to);
-                let wrong = self.hosts[from].correct && self.hosts[to].correct;
+                let wrong = self.hosts[from].judged() && self.hosts[to].judged();
                 self.oracle.verdict.check(!wrong, scene, "19", || {
                     format!("refuses a message of correct {member}: {}", reason.name())
                 });
@@ -413,14 +425,19 @@ impl World<'_> {
             return;
         }
         for record in host.disk.range(from, to) {
-            self.oracle.durable(scene, record, &host.facts);
+            if host.judged() {
+                self.oracle.durable(scene, record, &host.facts);
+            }
             host.facts.add(&domain, record);
         }
     }
 
     /// A slot goes to execution.
     pub(crate) fn judge_ordered(&mut self, host: HostId, execution: &Execution) {
-        if self.hosts[host].correct {
+        if self.hosts[host].memory.forgot {
+            self.oracle.history.installed(self.hosts[host].member, execution.slot);
+        }
+        if self.hosts[host].judged() {
             let scene = self.scene(host);
             let oracle = &mut self.oracle;
             let fresh = oracle
@@ -447,7 +464,7 @@ impl World<'_> {
         let done = self.hosts[host].machine.execute(execution);
         self.make_image(host, execution);
         self.oracle.verdict.add("copy of a request", u64::from(done.duplicates));
-        if self.hosts[host].correct {
+        if self.hosts[host].judged() {
             let scene = self.scene(host);
             let replies = done.replies.iter().map(|set| (set.client, set.digest)).collect();
             let replies = (!execution.replay).then_some(replies);

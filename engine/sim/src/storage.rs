@@ -11,7 +11,9 @@ use crate::world::World;
 impl World<'_> {
     /// Something goes wrong with a host's disk.
     pub(crate) fn strike_disk(&mut self, host: HostId, fault: DiskFault) {
-        if fault == DiskFault::RollBack && self.hosts[host].replica.is_some() {
+        if let DiskFault::Forget(how) = fault {
+            self.forget(host, how);
+        } else if fault == DiskFault::RollBack && self.hosts[host].replica.is_some() {
             self.crash_and_roll_back(host);
         } else if let Some(disk) = self.hosts[host].disk.logged() {
             disk.strike(fault);

@@ -54,6 +54,8 @@ impl TraceHash {
             Effect::Stable { certificate, .. } => self.add(10 ^ (certificate.vote.slot << 8)),
             Effect::Release { slot, .. } => self.add(11 ^ (slot << 8)),
             Effect::Transfer { certificate } => self.add(12 ^ (certificate.vote.slot << 8)),
+            Effect::Quarantined(_) => self.add(13),
+            Effect::Readmitted(at) => self.add(14 ^ (at.slot << 8)),
         }
     }
 
@@ -143,6 +145,8 @@ fn one_effect(effect: &Effect) -> String {
         Effect::Stable { certificate, .. } => format!("checkpoint s{} is stable", certificate.vote.slot),
         Effect::Release { after, slot, heights } => format!("release below s{slot}, up to {heights:?}, after #{after}"),
         Effect::Transfer { certificate } => format!("fetch the state of s{}", certificate.vote.slot),
+        Effect::Quarantined(cause) => format!("QUARANTINED: {}", cause.name()),
+        Effect::Readmitted(at) => format!("READMITTED at v{} s{}", at.view, at.slot),
     }
 }
 
@@ -163,6 +167,8 @@ fn record(record: &Record) -> String {
         Record::Vote(VoteRecord::Enter(tc)) => format!("enter v{}", tc.view + 1),
         Record::Vote(VoteRecord::Reserve(height)) => format!("reserve {height}"),
         Record::Vote(VoteRecord::Committed(slot, _)) => format!("committed s{slot}"),
+        Record::Vote(VoteRecord::Quarantined(cause)) => format!("quarantined: {}", cause.name()),
+        Record::Vote(VoteRecord::Readmitted(way)) => format!("readmitted at v{} s{}", way.qc.at.view, way.qc.at.slot),
         Record::Vote(VoteRecord::Standing(standing)) => format!("standing, {} listed", standing.accepted.len()),
     }
 }
@@ -219,6 +225,16 @@ pub(crate) fn message(message: &Message) -> String {
             format!("fetch batch {} of lane {lane} above {floor}", digest.short())
         }
         Message::NotHeld { digest } => format!("not held {}", digest.short()),
+        Message::Shown(shown) => format!(
+            "shown {} votes, timeout {:?}, header {:?}",
+            shown.votes.len(),
+            shown.timeout.as_ref().map(|t| t.0.view),
+            shown.header.as_ref().map(|h| h.header.height)
+        ),
+        Message::Inquire => "inquire".into(),
+        Message::Recollection(told) => format!("recollection v{}, {} tips", told.entry.view(), told.tips.len()),
+        Message::LeaveView(view) => format!("leave v{view}"),
+        Message::Readmitted(way) => format!("readmitted at v{} s{}", way.qc.at.view, way.qc.at.slot),
         Message::FetchState { slot, part } => format!("fetch part {part} of the state of s{slot}"),
         Message::StatePart { slot, part, bytes } => {
             format!("part {part} of the state of s{slot}, {} bytes", bytes.len())

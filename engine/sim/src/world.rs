@@ -20,6 +20,7 @@ use crate::network::{HostId, Network};
 use crate::oracle::{Oracle, Scene, Sizes, judge_budgets};
 use crate::plan::{Options, Plan, Role};
 use crate::prng::Prng;
+use crate::quarantine::Forget;
 use crate::rogues::Rogues;
 use crate::trace::{self, TraceHash};
 
@@ -237,11 +238,15 @@ impl<'a> World<'a> {
         let level = |host: &Host| {
             host.replica
                 .as_ref()
-                .is_some_and(|r| r.executed() == top && host.machine.executed() == top)
+                .is_some_and(|r| r.executed() == top && host.machine.executed() == top && !host.memory.quarantined)
         };
         let answered = self.clients.iter().all(|client| client.waiting() == 0);
         let level = self.hosts.iter().filter(|host| host.healthy()).all(level);
         if answered && level && self.wishes_sent() {
+            if let Some(member) = self.plan.storage.forgets_idle.take() {
+                self.forget(usize::from(member), Forget::Wiped);
+                return self.at(self.time + 20_000, Event::Look);
+            }
             if self.done_at.is_none() {
                 self.done_at = Some((self.time, Vec::new()));
                 self.oracle
@@ -363,7 +368,7 @@ impl<'a> World<'a> {
             return;
         };
         let (view, before) = (replica.view(), self.hosts[host].view);
-        if self.hosts[host].correct {
+        if self.hosts[host].judged() {
             self.oracle.verdict.check(view >= before, scene, "7", || {
                 format!("view goes back from {before} to {view}")
             });
@@ -375,7 +380,7 @@ impl<'a> World<'a> {
             }
         }
         let committed = replica.committed();
-        if self.hosts[host].correct && self.events.is_multiple_of(HELD_EVERY) {
+        if self.hosts[host].judged() && self.events.is_multiple_of(HELD_EVERY) {
             let (held, settled) = (replica.held(), replica.executed() == committed);
             let params = &self.plan.params;
             judge_budgets(scene, &mut self.oracle.verdict, params, &held, settled);

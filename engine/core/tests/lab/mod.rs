@@ -13,6 +13,7 @@ use trireme_core::message::{
     SignedBlock, SignedHeader, SignedStateVote, SignedTimeout, SignedVote, StateCertificate, StateVote, Tc, TcEntry,
     Timeout, Vote,
 };
+use trireme_core::quarantine::Cause;
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::{Height, Keys};
 use trireme_core::{MemberId, Message, Now, Params, Replica, Slot, Tick, View};
@@ -280,6 +281,22 @@ impl Lab {
         start(replica, Disk::Instant)
     }
 
+    /// A replica that comes back with these records, quarantined by its host or not; it waits for proof that they are all.
+    pub fn come_back(&self, me: MemberId, records: &[Record], cause: Option<Cause>, bugs: &Bugs) -> Actor {
+        let n = self.params.n;
+        let keys: Arc<dyn Keys> = Arc::new(TestKeys { me, n, epoch: 0 });
+        let mut replica = Replica::with_bugs(self.params.clone(), keys, genesis(), bugs.clone());
+        let mut out = Vec::new();
+        for record in records {
+            replica.replay(record.clone(), &mut out);
+        }
+        replica.await_proof();
+        if let Some(cause) = cause {
+            replica.start_quarantined(cause);
+        }
+        start(replica, Disk::Instant)
+    }
+
     /// A member's vote on the state after a slot that is a checkpoint.
     pub fn state_vote(&self, member: MemberId, vote: &StateVote) -> SignedStateVote {
         let signature = sign(member, &vote.statement(&domain()));
@@ -326,6 +343,8 @@ fn start(mut replica: Replica, disk: Disk) -> Actor {
         stable: Vec::new(),
         released: Vec::new(),
         transfers: Vec::new(),
+        quarantined: Vec::new(),
+        readmitted: Vec::new(),
         disk,
         unwritten: VecDeque::new(),
     };
@@ -368,6 +387,8 @@ pub struct Actor {
     pub released: Vec<(Slot, usize)>,
     /// Checkpoints whose image was asked for.
     pub transfers: Vec<Slot>,
+    pub quarantined: Vec<Cause>,
+    pub readmitted: Vec<QcRef>,
     pub disk: Disk,
     unwritten: VecDeque<(u64, Vec<Outbound>)>,
 }
@@ -456,6 +477,8 @@ impl Actor {
                 Effect::Stable { certificate, .. } => self.stable.push(certificate.vote.slot),
                 Effect::Release { slot, .. } => self.released.push((slot, self.records.len())),
                 Effect::Transfer { certificate } => self.transfers.push(certificate.vote.slot),
+                Effect::Quarantined(cause) => self.quarantined.push(cause),
+                Effect::Readmitted(at) => self.readmitted.push(at),
             }
         }
         if self.disk == Disk::Instant {

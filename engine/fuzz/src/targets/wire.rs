@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trireme_core::Message;
 use trireme_core::Params;
-use trireme_core::message::{Ack, Entry, Envelope, Justify, LaneMark, Qc, QcRef, StateVote};
+use trireme_core::message::{Ack, Entry, Envelope, Justify, LaneMark, Qc, QcRef, Recollection, Shown, StateVote, Tip};
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::wire::{
     RECORD_BATCH, RECORD_VOTE, decode_envelope, decode_record, encode_envelope, encode_record, is_bulk,
@@ -126,6 +126,20 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             },
         ),
         ("not-held", Message::NotHeld { digest }),
+        ("shown", Message::Shown(Box::new(Shown::nothing(2)))),
+        ("inquire", Message::Inquire),
+        ("leave-view", Message::LeaveView(3)),
+        (
+            "recollection",
+            Message::Recollection(Box::new(Recollection {
+                entry: Entry::Genesis,
+                tips: vec![Tip {
+                    lane: 1,
+                    height: 4,
+                    digest,
+                }],
+            })),
+        ),
         ("fetch-state", Message::FetchState { slot: 64, part: 2 }),
         (
             "state-part",

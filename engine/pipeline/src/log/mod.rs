@@ -25,6 +25,7 @@ use crate::error::ReplicaError;
 use crate::events::Weight;
 use crate::gate::Gate;
 use crate::histogram::Histogram;
+use crate::identity::Mark;
 use crate::items::{EncodedRecord, LogJob, ToMembers};
 use crate::link::{Receiver, Sender};
 use crate::log_event::LogEvent;
@@ -55,6 +56,8 @@ pub(crate) struct LogStage {
     log: Log,
     /// Readable when completions may be ready.
     event: LogEvent,
+    /// Says that there was a log: durable before anything leaves.
+    mark: Option<Mark>,
     links: LogLinks,
     gate: Arc<Gate>,
     epoch: Epoch,
@@ -138,7 +141,7 @@ struct Waiting {
 impl LogStage {
     /// Takes over an open log; inside the runtime of its thread.
     pub(crate) fn new(
-        Recovered { log, event }: Recovered,
+        Recovered { log, event, mark }: Recovered,
         links: LogLinks,
         gate: Arc<Gate>,
         epoch: Epoch,
@@ -149,6 +152,7 @@ impl LogStage {
         Self {
             log,
             event,
+            mark,
             links,
             gate,
             epoch,
@@ -181,6 +185,9 @@ impl LogStage {
         while let Some(front) = self.waiting.front_mut() {
             if front.lsn > self.durable {
                 break;
+            }
+            if let Some(mark) = self.mark.take() {
+                mark.set()?;
             }
             while !front.release.is_empty() && self.links.released.room() {
                 let frame = front.release.remove(0);

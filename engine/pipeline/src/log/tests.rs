@@ -44,7 +44,7 @@ impl Bench {
         };
         let log = opening.finish().unwrap();
         let event = LogEvent::new(log.event_fd()).unwrap();
-        let (recovered, clock) = (Recovered { log, event }, Clock::start());
+        let (recovered, clock) = (Recovered { log, event, mark: None }, Clock::start());
         let stage = LogStage::new(recovered, links, gate.clone(), 0, LogLimits::of(&config), clock);
         Self {
             stage,

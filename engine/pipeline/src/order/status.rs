@@ -11,7 +11,7 @@ impl Order {
     pub(super) fn describe(&self) -> Map<String, Value> {
         let status = self.replica.status();
         let mut all = entries(json!({
-            "ready": !status.halted && status.connected.len() + 1 >= self.quorum,
+            "ready": !status.halted && status.quarantine.is_none() && status.connected.len() + 1 >= self.quorum,
             "view_changes": self.views.status(),
             "stages": self.passage.status(),
             "events": self.gate.events.status(),
@@ -79,6 +79,14 @@ fn position(status: &Status, me: MemberId) -> Map<String, Value> {
         "kept_checkpoint": status.kept,
         "transfer_to": status.transfer,
         "halted": status.halted,
+        "quarantined": status.quarantine.is_some(),
+        "quarantine": status.quarantine.map(|quarantine| json!({
+            "cause": quarantine.cause.name(),
+            "waits_for": quarantine.waits.name(),
+            "answers": quarantine.answers,
+            "answers_needed": quarantine.needed,
+            "certificate_above_view": quarantine.above,
+        })),
         "fetches": status.fetches,
         "connected": status.connected,
         "pace_us": status.pace_us,

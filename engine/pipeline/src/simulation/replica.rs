@@ -146,6 +146,7 @@ impl SimulatedReplica {
             recovered: log.map(|log| Recovered {
                 log,
                 event: LogEvent::Simulated(parts.signal),
+                mark: None,
             }),
             replica: Some(replica),
             machine: Some(machine),

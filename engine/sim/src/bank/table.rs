@@ -75,7 +75,7 @@ bugs! {
     30 "Timeout with a Qc of a later view accepted" Switch("future_qc"),
     31 "acceptance records released by a commit" Switch("release_by_commit"),
     31 "acceptance records released by a checkpoint" Switch("release_by_checkpoint"),
-    32 "quarantine ends at a checkpoint" Waits("quarantine"),
+    32 "quarantine ends at a checkpoint" Switch("quarantine_until_checkpoint"),
     33 "witnessed not cumulative over ancestors" Switch("witness_not_cumulative"),
     34 "entry certificate sent to the next leader only" Switch("entry_to_leader_only"),
     35 "a new view without new tips proposes nothing" Switch("no_empty_first_block"),

@@ -302,6 +302,10 @@ impl Edit {
             },
             Message::NotHeld { digest } => self.digest(digest, peer!(Message::NotHeld { digest } => *digest)),
             Message::FetchState { slot, .. } | Message::StatePart { slot, .. } => self.number(slot, None),
+            Message::LeaveView(view) => self.number(view, None),
+            Message::Recollection(told) => self.list(&mut told.tips, peer!(Message::Recollection(o) => &o.tips)),
+            Message::Readmitted(way) => self.qc(&mut way.qc, peer!(Message::Readmitted(o) => &o.qc)),
+            Message::Shown(_) | Message::Inquire => {}
         }
     }
 }

@@ -39,7 +39,13 @@ pub(crate) fn kind(message: &Message) -> u64 {
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
         Message::Committed { .. } => 16,
-        Message::FetchState { .. } | Message::StatePart { .. } => STATE_KIND,
+        Message::FetchState { .. }
+        | Message::StatePart { .. }
+        | Message::Shown(_)
+        | Message::Inquire
+        | Message::Recollection(_)
+        | Message::LeaveView(_)
+        | Message::Readmitted(_) => STATE_KIND,
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct Storage {
     /// The real log, or the abstract one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<LogShape>,
+    /// Whose log is wiped once everything is done: an idle cluster has to bring it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forgets_idle: Option<MemberId>,
 }
 
 /// How logs are set up.

@@ -341,7 +341,7 @@ impl LoggedDisk {
             DiskFault::Strike(fault) => self.disk.inject(fault),
             DiskFault::RotBatch => self.rot_batch(),
             DiskFault::DieInRecovery => self.deaths += 1,
-            DiskFault::RollBack => {}
+            DiskFault::RollBack | DiskFault::Forget(_) => {}
         }
     }
 

@@ -126,7 +126,10 @@ impl Oracle {
             format!("an availability certificate of lane {} with {members:?}", ac.lane)
         });
         self.certified.insert((ac.lane, ac.height, ac.digest));
-        let correct: Vec<MemberId> = members.into_iter().filter(|m| self.is_correct(*m)).collect();
+        let correct: Vec<MemberId> = members
+            .into_iter()
+            .filter(|m| self.is_correct(*m) && self.returned >> m & 1 == 0)
+            .collect();
         for member in correct {
             let acked = self.statements.acked(member, ac.lane, ac.height) == Some(ac.digest);
             self.verdict.check(acked, scene, "16", || {

@@ -46,7 +46,13 @@ impl Facts {
             Record::Vote(VoteRecord::Enter(tc)) => self.entered = self.entered.max(tc.view + 1),
             Record::Vote(VoteRecord::Reserve(height)) => self.reserved = self.reserved.max(*height),
             // What stands was said by other records before.
-            Record::Vote(VoteRecord::Block(_) | VoteRecord::Committed(..) | VoteRecord::Standing(_)) => {}
+            Record::Vote(
+                VoteRecord::Block(_)
+                | VoteRecord::Committed(..)
+                | VoteRecord::Standing(_)
+                | VoteRecord::Quarantined(_)
+                | VoteRecord::Readmitted(_),
+            ) => {}
         }
     }
 

@@ -142,6 +142,10 @@ pub(crate) struct Oracle {
     pub(crate) sizes: Sizes,
     /// Members that follow the protocol.
     pub(crate) correct: Vec<bool>,
+    /// Members that came back through quarantine, one bit each: their earlier acks stand in certificates.
+    pub(super) returned: u128,
+    /// Views that a quarantined member asked to leave.
+    pub(crate) asked_to_leave: BTreeSet<View>,
     pub(crate) verdict: Verdict,
     pub(crate) chain: Chain,
     pub(crate) history: History,
@@ -160,6 +164,8 @@ impl Oracle {
             domain,
             sizes,
             correct,
+            returned: 0,
+            asked_to_leave: BTreeSet::new(),
             verdict: Verdict::default(),
             chain: Chain::new(genesis, sizes),
             history: History::new(sizes.n, model),
@@ -169,7 +175,15 @@ impl Oracle {
         }
     }
 
-    /// Whether a member follows the protocol.
+    /// A member that had forgotten came back through quarantine: it may ack any height again, and from here on what it
+    /// says is judged.
+    pub(crate) fn came_back(&mut self, member: MemberId) {
+        self.correct[usize::from(member)] = true;
+        self.returned |= 1 << member;
+        self.statements.forget_acks(member);
+    }
+
+    /// Whether a member follows the protocol, and has not forgotten anything.
     pub(crate) fn is_correct(&self, member: MemberId) -> bool {
         self.correct.get(usize::from(member)).copied().unwrap_or(false)
     }
@@ -217,7 +231,13 @@ impl Oracle {
             Record::Vote(VoteRecord::Enter(tc)) => self.judge_tc(scene, tc),
             Record::Vote(VoteRecord::Committed(slot, digest)) => self.committed(scene, *slot, *digest),
             Record::Batch(batch) => self.history.saw_header(&self.domain, &batch.head.header),
-            Record::Vote(VoteRecord::Timeout(_) | VoteRecord::Reserve(_) | VoteRecord::Standing(_)) => {}
+            Record::Vote(
+                VoteRecord::Timeout(_)
+                | VoteRecord::Reserve(_)
+                | VoteRecord::Standing(_)
+                | VoteRecord::Quarantined(_)
+                | VoteRecord::Readmitted(_),
+            ) => {}
         }
     }
 

@@ -40,6 +40,12 @@ impl Statements {
         self.certifying.get(&(member, lane, height)).copied()
     }
 
+    /// A member may ack any height again.
+    pub(super) fn forget_acks(&mut self, member: MemberId) {
+        self.acks.retain(|key, _| key.0 != member);
+        self.certifying.retain(|key, _| key.0 != member);
+    }
+
     /// The newest view in which the member signed anything.
     pub(super) fn newest_view(&self, member: MemberId) -> Option<View> {
         self.newest.get(&member).copied()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use trireme_core::api::{Input, Stored};
 use trireme_core::bugs::Bugs;
 use trireme_core::check::CheckContext;
-use trireme_core::message::{Message, SignedBlock};
+use trireme_core::message::{Message, Shown, SignedBlock};
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::types::{Keys, Params};
 use trireme_core::{Effect, MemberId, Now, Outbound, Replica, Tick, To, View};
@@ -504,6 +504,7 @@ impl Cluster {
                 Effect::Evidence(evidence) if correct => self.judge.evidence(instance, &evidence),
                 Effect::Alarm(alarm) if correct => self.judge.alarm(instance, &alarm),
                 Effect::Disconnect { .. } | Effect::Evidence(_) | Effect::Alarm(_) => {}
+                Effect::Quarantined(_) | Effect::Readmitted(_) => {}
             }
         }
         inputs
@@ -517,7 +518,14 @@ impl Cluster {
             To::One(member) => self.mail.of_member(member) & only,
         };
         let from = (instance, host.member, view);
-        self.mail.post(&self.setting.context, from, to, outbound.message);
+        let mut message = outbound.message;
+        if let Message::Shown(shown) = &mut message
+            && self.mail.of_member(shown.member).count_ones() > 1
+        {
+            // A twin is not stopped by what the other one said.
+            **shown = Shown::nothing(shown.member);
+        }
+        self.mail.post(&self.setting.context, from, to, message);
     }
 
     /// Answers from the log.

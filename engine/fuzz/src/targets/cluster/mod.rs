@@ -154,6 +154,7 @@ impl Cluster {
                     self.disconnect(host, member);
                 }
                 // Its constants give no checkpoint.
+                Effect::Quarantined(_) | Effect::Readmitted(_) => {}
                 Effect::Serve { .. } | Effect::Stable { .. } | Effect::Release { .. } | Effect::Transfer { .. } => {}
             }
         }
