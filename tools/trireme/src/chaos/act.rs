@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chaos::ChaosArgs;
+use crate::chaos::damage;
 use crate::chaos::fault::{Choice, Dice, Fault, Kind};
 use crate::chaos::links::Links;
 use crate::chaos::timeline::Done;
@@ -23,11 +25,17 @@ use crate::status::Status;
 /// How long a replica may take to answer: one to which something is done does not.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long a replica may stay in quarantine.
+const QUARANTINE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(20);
+
 /// What the lanes share.
 pub(super) struct Stage {
     pub(super) args: ChaosArgs,
     pub(super) replicas: Rc<RefCell<Replicas>>,
     pub(super) links: RefCell<Links>,
+    /// Directories of the replicas' logs.
+    pub(super) logs: Vec<PathBuf>,
     /// Replicas to which something is done, or that have not caught up since.
     pub(super) taken: RefCell<BTreeSet<u16>>,
     /// Whether the load runs.
@@ -138,7 +146,13 @@ impl Lane {
         let target = gap.committed;
         // What the fault leaves behind may show only after its end.
         let watched = gap.watch(&mut self.everybody, end + Duration::from_millis(500), &stage.loaded);
-        let (recovered, ()) = tokio::join!(caught_up(&mut self.hit, hit, target, end), watched);
+        let healthy = async {
+            let caught_up = caught_up(&mut self.hit, hit, target, end).await?;
+            out_of_quarantine(&mut self.hit, hit, end)
+                .await
+                .map(|after| after.max(caught_up))
+        };
+        let (recovered, ()) = tokio::join!(healthy, watched);
         let Some(recovered) = recovered else {
             bail!(
                 "replica {hit} did not catch up after {}: slot {target} is still missing",
@@ -161,7 +175,7 @@ impl Lane {
         let index = usize::from(fault.replica);
         let replicas = &self.stage.replicas;
         match fault.kind {
-            Kind::Kill => replicas.borrow_mut().kill(index),
+            Kind::Kill | Kind::Damage => replicas.borrow_mut().kill(index),
             Kind::Restart => replicas.borrow_mut().stop_one(index),
             Kind::Stop => replicas.borrow().signal(index, Signal::STOP),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => {
@@ -171,10 +185,19 @@ impl Lane {
         .with_context(|| format!("{} at replica {}", fault.kind.name(), fault.replica))
     }
 
-    fn end(&self, fault: &Fault) -> Result<()> {
+    fn damage(&mut self, index: usize) -> Result<()> {
+        let dir = self.stage.logs.get(index).context("a replica without a log")?;
+        if let Some(what) = damage::flip(dir, &mut self.dice)? {
+            say!("      damaged: {what}");
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, fault: &Fault) -> Result<()> {
         let index = usize::from(fault.replica);
-        let replicas = &self.stage.replicas;
+        let replicas = self.stage.replicas.clone();
         match fault.kind {
+            Kind::Damage => self.damage(index).and_then(|()| replicas.borrow_mut().start(index)),
             Kind::Kill | Kind::Restart => replicas.borrow_mut().start(index),
             Kind::Stop => replicas.borrow().signal(index, Signal::CONT),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => {
@@ -183,4 +206,16 @@ impl Lane {
         }
         .with_context(|| format!("the end of {} at replica {}", fault.kind.name(), fault.replica))
     }
+}
+
+/// Waits until a replica votes again (R-QUARANTINE). None if it does not come to that.
+async fn out_of_quarantine(probe: &mut Probe, member: u16, since: Instant) -> Option<Duration> {
+    while since.elapsed() < QUARANTINE {
+        let status = probe.ask(member).await;
+        if status.is_ok_and(|status| status["quarantined"].as_bool() != Some(true)) {
+            return Some(since.elapsed());
+        }
+        sleep(POLL).await;
+    }
+    None
 }

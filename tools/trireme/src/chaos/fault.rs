@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Kill,
     /// SIGTERM, and a new process a while later
     Restart,
+    /// SIGKILL, and some bytes of the log are flipped before the new process starts
+    Damage,
     /// SIGSTOP, and SIGCONT a while later
     Stop,
     /// Cut off from all replicas and clients
@@ -30,6 +32,7 @@ impl Kind {
         match self {
             Kind::Kill => "kill",
             Kind::Restart => "restart",
+            Kind::Damage => "damage",
             Kind::Stop => "stop",
             Kind::Partition => "partition",
             Kind::OneWay => "one-way",
@@ -41,7 +44,7 @@ impl Kind {
     /// The shortest and the longest time that is drawn, in milliseconds.
     fn lengths_ms(self) -> (u64, u64) {
         match self {
-            Kind::Kill | Kind::Restart => (50, 2_000),
+            Kind::Kill | Kind::Restart | Kind::Damage => (50, 2_000),
             // Far past the view timer, and past the time after which silent connections end.
             Kind::Stop => (300, 8_000),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => (300, 8_000),
@@ -99,13 +102,18 @@ impl Dice {
     }
 
     /// From low to high, both included.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
         let last = list.len() as u64 - 1;
         list[usize::try_from(self.between(0, last)).expect("an index")]
+    }
+
+    /// True once in so many times.
+    pub(super) fn one_in(&mut self, times: u64) -> bool {
+        self.between(1, times) == 1
     }
 
     /// A pause with this mean, from a quarter to seven quarters of it.
@@ -153,7 +161,7 @@ impl Dice {
         };
         let everybody = || format!("{replica}-all");
         match kind {
-            Kind::Kill | Kind::Restart | Kind::Stop => Vec::new(),
+            Kind::Kill | Kind::Restart | Kind::Damage | Kind::Stop => Vec::new(),
             Kind::Partition => vec![(everybody(), false, cut)],
             Kind::OneWay if self.between(0, 1) == 0 => vec![(everybody(), true, cut)],
             Kind::OneWay => vec![(format!("all-{replica}"), true, cut)],

@@ -2,6 +2,7 @@
 //! seed, at most f at once; afterwards everything that clients saw is checked.
 
 mod act;
+mod damage;
 mod fault;
 mod links;
 mod picture;

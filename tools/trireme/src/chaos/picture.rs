@@ -51,6 +51,7 @@ fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Kill => "#c0392b",
         Kind::Restart => "#e08e79",
+        Kind::Damage => "#7b241c",
         Kind::Stop => "#8e44ad",
         Kind::Partition => "#2c3e50",
         Kind::OneWay => "#2980b9",
@@ -86,7 +87,7 @@ pub(super) fn svg(title: &str, seconds: &[Second], faults: &[Entry], replicas: u
     };
     let latency = Panel {
         top: TOP + PANEL + GAP,
-        most: most(|second| second.p99_ms),
+        most: 10f64.powf(most(|second| second.p99_ms).max(10.0).log10().ceil()),
         logarithmic: true,
     };
     let rows = TOP + 2.0 * (PANEL + GAP);
@@ -141,11 +142,16 @@ fn panel(panel: &Panel, name: &str) -> String {
 fn line(panel: &Panel, colour: &str, seconds: &[Second], x: &impl Fn(f64) -> f64, of: fn(&Second) -> f64) -> String {
     // A second's value stands in its middle.
     let point = |second: &Second| format!("{:.1},{:.1}", x(f64::from(second.second) - 0.5), panel.y(of(second)));
-    let points: Vec<String> = seconds.iter().map(point).collect();
-    format!(
-        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>\n",
-        points.join(" ")
-    )
+    // A second without any acknowledgement has no latency: the line is broken there.
+    let runs = seconds.split(|second| panel.logarithmic && second.ops_s == 0.0);
+    let run = |run: &[Second]| {
+        let points: Vec<String> = run.iter().map(point).collect();
+        format!(
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>\n",
+            points.join(" ")
+        )
+    };
+    runs.map(run).collect()
 }
 
 /// A row for each replica: faults, and how long it took to catch up (hollow).
@@ -213,7 +219,7 @@ fn legend(y: f64) -> String {
             x + 17.0,
             kind.name()
         ));
-        x += 100.0;
+        x += 90.0;
     }
     out + &format!("<text x=\"{x}\" y=\"{y}\" fill=\"#333\">darker: it was the leader</text>\n")
 }

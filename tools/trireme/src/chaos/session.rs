@@ -82,6 +82,12 @@ async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcom
         args: args.clone(),
         replicas: cluster.replicas.clone(),
         links: RefCell::new(Links::new(network, cluster.dir.join(wan::FILE))),
+        logs: cluster
+            .made
+            .replica_files
+            .iter()
+            .map(|file| file.with_file_name("log"))
+            .collect(),
         taken: RefCell::new(BTreeSet::new()),
         loaded: Rc::new(Cell::new(true)),
         begin,
