@@ -314,6 +314,17 @@ async fn verify(
     let (statuses, common) = watch::at_rest(&cluster.replicas, &mut cluster.probe).await?;
     span.after = statuses;
     span.fill(report, loaded.acknowledged());
+    if let (Some(floor), Some(network), true) = (&report.floor_us, &cluster.network, report.views > Some(1)) {
+        // Which replicas led, and how long, is not known: it stays a floor with the best of them.
+        let quorums = cluster.made.cluster.quorums();
+        let all = quorums
+            .members()
+            .map(|leader| network::floor(network, &quorums, args.clients, leader));
+        report.floor_us = all.chain([floor.clone()]).min_by_key(|floor| floor.p50);
+        report
+            .notes
+            .push("the leader changed: the physical floor is that of the best leader".to_owned());
+    }
     cluster.replicas.borrow_mut().measure();
     let bytes = cluster.replicas.borrow().peak_rss_bytes();
     report.rss_mb_max = ratio(bytes / 1_000, 1_000);
