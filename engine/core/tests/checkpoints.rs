@@ -419,6 +419,19 @@ fn an_image_leaves_promises_alone() {
 }
 
 #[test]
+fn a_view_that_starts_below_an_image_is_no_conflict() {
+    let lab = lab();
+    let blocks = blocks(&lab, 8);
+    let mut r1 = lab.replica(1, &without(""));
+    install(&lab, &mut r1, blocks[7].0, &blocks[7].1);
+    // Its members time out late: what they report lies below the anchor.
+    let qc = lab.qc(0, blocks[0].0, &[0, 2, 3]);
+    let late = |m: u16| lab.timeout(m, 0, &qc, &[], trireme_core::message::Entry::Genesis);
+    r1.hear_tc(2, &lab.tc(&[late(0), late(2), late(3)]));
+    assert_eq!((r1.replica.view(), r1.alarms), (1, 0));
+}
+
+#[test]
 fn votes_and_certificates_of_nothing_are_refused() {
     let lab = lab();
     let mut r1 = lab.replica(1, &without(""));
