@@ -5,6 +5,10 @@ use crate::read::{Budget, Run};
 use crate::scale::{Kind, number};
 use crate::tables::table;
 
+/// What the stages leave open; a share of the whole that is not worth a word.
+const BETWEEN: &str = "between the stages";
+const NOTHING: f64 = 0.005;
+
 /// The latency budget of each run that knows its stages or its floor.
 pub(crate) fn latency(runs: &[Run]) -> String {
     let mut out = String::new();
@@ -27,7 +31,9 @@ fn one(run: &Run, budget: &Budget) -> String {
         // What the replica saw beyond its stages, and what lies outside of it: ways, replies, the client itself.
         let total = budget.total.unwrap_or(known).max(known);
         let mut all: Vec<(String, f64)> = budget.stages.clone();
-        all.push(("between the stages".to_owned(), total - known));
+        if total - known > NOTHING * total {
+            all.push((BETWEEN.to_owned(), total - known));
+        }
         all.push((
             "ways to and from the replica, client".to_owned(),
             (budget.client_mean - total).max(0.0),
@@ -70,6 +76,8 @@ fn one(run: &Run, budget: &Budget) -> String {
             ],
         ));
     }
+    let names: Vec<&str> = cells.iter().map(|row| row[0].as_str()).collect();
+    let key = legend(&names);
     let mut out = format!("<h3>{}</h3>", crate::page::escape(&run.name));
     if let Some(floor) = budget.floor {
         out.push_str(&format!(
@@ -83,7 +91,7 @@ fn one(run: &Run, budget: &Budget) -> String {
     out.push_str(&bars("Latency budget", "milliseconds", &rows, mark));
     if !cells.is_empty() {
         let names = ["stage", "mean (ms)", "share"];
-        out.push_str(&legend(&budget.stages));
+        out.push_str(&key);
         out.push_str(&table(&names, &cells));
     }
     if !budget.floor_by_region.is_empty() {
@@ -97,20 +105,16 @@ fn one(run: &Run, budget: &Budget) -> String {
     out
 }
 
-fn legend(stages: &[(String, f64)]) -> String {
-    let names = stages.iter().map(|(name, _)| name.as_str());
-    let names = names.chain(["between the stages", "ways to and from the replica, client"]);
-    let entry = |(colour, name): (usize, &str)| {
+fn legend(names: &[&str]) -> String {
+    let entry = |(colour, name): (usize, &&str)| {
         format!(
             "<span><i class=\"c{} block\"></i>{}</span> ",
             colour % crate::plot::COLOURS,
             crate::page::escape(name)
         )
     };
-    format!(
-        "<p class=legend>{}</p>",
-        names.enumerate().map(entry).collect::<String>()
-    )
+    let entries = names.iter().enumerate().map(entry);
+    format!("<p class=legend>{}</p>", entries.collect::<String>())
 }
 
 /// CPU time of the replicas by stage.

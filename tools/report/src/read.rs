@@ -182,7 +182,7 @@ impl Run {
             name: name.to_owned(),
             facts: facts.map(|(name, text)| (name.to_owned(), text)).into(),
             warnings: limits
-                .map(|limit| format!("The load generator was a limit: {limit}."))
+                .map(|limit| format!("the load generator was a limit: {limit}"))
                 .collect(),
             throughput_ops_s: Some(summary.throughput_ops_s),
             seconds: measured
@@ -251,7 +251,7 @@ impl Run {
         };
         let mut stages = table("stages_us");
         let total = stages.remove("total");
-        let way = ["verify", "dissemination", "ordering", "execution"];
+        let way = ["ingress", "verify", "dissemination", "ordering", "execution"];
         let stages = way
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), *stages.get(*name)?)));

@@ -109,7 +109,7 @@ fn step_line(step: &Step) -> String {
         Some(why) => line.push_str(&format!("breaks: {why}")),
     }
     if !step.generator_limits.is_empty() {
-        line.push_str(&format!("  (generator: {})", step.generator_limits.join("; ")));
+        line.push_str("  (the generator was a limit)");
     }
     line
 }
