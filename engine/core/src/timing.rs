@@ -104,8 +104,14 @@ impl Timing {
         self.spread.us()
     }
 
+    /// R-TIMER's base. Before the first sample half a round trip stands for the spread: on a wide-area network the floor
+    /// alone would end the first view before its first block can commit.
     fn base(&self, rtt_us: u64) -> u64 {
-        self.floor_us.max(self.factor * self.spread.us() + rtt_us)
+        let spread = match self.spread.us() {
+            0 => rtt_us / 2,
+            measured => measured,
+        };
+        self.floor_us.max(self.factor * spread + rtt_us)
     }
 
     /// How long the current view's leader has to get work committed.
@@ -177,6 +183,18 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_view_has_time_for_a_commit_over_long_distances() {
+        let mut timing = Timing::new(&Params::new(4, 1), Bugs::default());
+        assert!(timing.view_us(130_000) >= 4 * 130_000, "before anything was measured");
+        timing.note_spread(1_000);
+        assert_eq!(
+            timing.view_us(130_000),
+            8_000 + 130_000,
+            "afterwards what was measured counts"
+        );
+    }
 
     #[test]
     fn a_partition_does_not_stretch_the_timer_and_lasting_slowness_does() {
