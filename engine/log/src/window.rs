@@ -6,8 +6,9 @@ use crate::error::LogError;
 use crate::format::{PAGE_BYTES, padded};
 use crate::medium::{ReadSegments, Segment};
 
-/// Bytes read at once.
-pub(crate) const WINDOW_BYTES: u64 = 1 << 20;
+/// Bytes read at once. A group that begins in one stretch and ends in the next is read again with that one: several times a
+/// group buffer keeps this rare.
+pub(crate) const WINDOW_BYTES: u64 = 4 << 20;
 /// So many pages may be unreadable. With more the disk is not damaged in places but gone, and what is read of it says
 /// nothing about the log.
 const MAX_UNREADABLE: usize = 4096;

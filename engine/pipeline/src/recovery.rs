@@ -1,6 +1,7 @@
 //! From the log back to a replica: every record in order into the core, every committed slot into the application.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use trireme_config::{Cluster, DeviceKind, Durability, FlushKind, ReplicaConfig};
 use trireme_core::api::Effect;
@@ -15,6 +16,13 @@ use crate::execute::Machine;
 use crate::gate::Gate;
 use crate::identity::Mark;
 use crate::log_event::LogEvent;
+
+/// Records are handed from the reader to the replay in pieces of about so many bytes,
+const CHUNK_BYTES: usize = 1 << 20;
+/// of which so many may wait.
+const CHUNKS_AHEAD: usize = 4;
+/// What a record takes besides its payload.
+const RECORD_WEIGHT: usize = 256;
 
 /// What recovery gives.
 pub(crate) struct Recovered {
@@ -69,7 +77,6 @@ pub(crate) fn recover(
     replica: &mut Replica,
     machine: &mut Machine,
 ) -> Result<Option<Log>, ReplicaError> {
-    let log_dir = dir.clone();
     let mut replay = Replay {
         dir,
         replica,
@@ -79,25 +86,10 @@ pub(crate) fn recover(
         percent: 0,
     };
     replay.machine.replay();
-    let (began, mut reading_us) = (clock.tick(), 0);
-    loop {
-        let before = clock.tick();
-        let next = opening.next();
-        reading_us += clock.tick().since(before);
-        // Before anything is written, and before a record is read that stands on what is lost.
-        if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
-            return Err(ReplicaError::VotesLost {
-                dir: log_dir,
-                what: gap.to_string(),
-            });
-        }
-        let Some(record) = next else { break };
-        replay.record(record?)?;
-        replay.tell_progress(&opening);
-        if gate.stopping() {
-            return Ok(None);
-        }
-    }
+    let began = clock.tick();
+    let Some(waited_us) = replay.all(&mut opening, gate, clock)? else {
+        return Ok(None);
+    };
     let bytes = opening.found_bytes();
     let Replay {
         records,
@@ -122,7 +114,7 @@ pub(crate) fn recover(
             committed,
             executed,
             ms = elapsed_us / 1_000,
-            reading_ms = reading_us / 1_000,
+            waited_for_disk_ms = waited_us / 1_000,
             records_per_second = per_second(records),
             bytes_per_second = per_second(bytes),
             "recovered from the log"
@@ -140,7 +132,72 @@ struct Replay<'a> {
     percent: u64,
 }
 
+/// Some records, and how far the reader was with them.
+struct Chunk {
+    records: Vec<trireme_log::Recovered>,
+    progress: (u64, u64),
+}
+
+/// Reads the log until its end, or until nobody listens.
+fn read(opening: &mut Opening, dir: &Path, chunks: &SyncSender<Result<Chunk, ReplicaError>>) {
+    let mut ended = false;
+    while !ended {
+        let (mut records, mut bytes, mut failed) = (Vec::new(), 0, None);
+        while bytes < CHUNK_BYTES && !ended {
+            let next = opening.next();
+            // Before anything is written, and before a record is replayed that stands on what is lost.
+            if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
+                let lost = ReplicaError::VotesLost {
+                    dir: dir.to_path_buf(),
+                    what: gap.to_string(),
+                };
+                (failed, ended) = (Some(lost), true);
+                break;
+            }
+            match next {
+                Some(Ok(record)) => {
+                    bytes += record.payload.len() + RECORD_WEIGHT;
+                    records.push(record);
+                }
+                Some(Err(error)) => (failed, ended) = (Some(error.into()), true),
+                None => ended = true,
+            }
+        }
+        let progress = opening.progress();
+        let told = chunks.send(Ok(Chunk { records, progress }));
+        let told = told.and_then(|()| failed.map_or(Ok(()), |error| chunks.send(Err(error))));
+        ended |= told.is_err();
+    }
+}
+
 impl Replay<'_> {
+    /// Replays the whole log while another thread reads ahead. Returns for how many microseconds it waited for that, or
+    /// nothing if the replica is to stop.
+    fn all(&mut self, opening: &mut Opening, gate: &Gate, clock: &Clock) -> Result<Option<u64>, ReplicaError> {
+        std::thread::scope(|scope| {
+            let (send, chunks) = sync_channel(CHUNKS_AHEAD);
+            let dir = self.dir.clone();
+            scope.spawn(move || read(opening, &dir, &send));
+            let mut waited_us = 0;
+            loop {
+                let before = clock.tick();
+                let next = chunks.recv();
+                waited_us += clock.tick().since(before);
+                let Ok(chunk) = next else {
+                    return Ok(Some(waited_us));
+                };
+                let Chunk { records, progress } = chunk?;
+                for record in records {
+                    self.record(record)?;
+                }
+                self.tell_progress(progress);
+                if gate.stopping() {
+                    return Ok(None);
+                }
+            }
+        })
+    }
+
     fn record(&mut self, found: trireme_log::Recovered) -> Result<(), ReplicaError> {
         self.records += 1;
         let (sequence, kind) = (found.sequence, found.kind);
@@ -160,8 +217,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn tell_progress(&mut self, opening: &Opening) {
-        let (read, total) = opening.progress();
+    fn tell_progress(&mut self, (read, total): (u64, u64)) {
         let percent = (read * 100).checked_div(total).unwrap_or(100);
         if percent >= self.percent + 10 {
             self.percent = percent;

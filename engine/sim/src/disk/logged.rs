@@ -1,17 +1,20 @@
 //! The real log on a simulated disk: what `engine/pipeline`'s log stage does with it, under simulated time.
 
+mod release;
+mod reopen;
+
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use trireme_core::api::AppendId;
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::wire::{decode_record, encode_record};
 use trireme_crypto::{Digest, Domain};
 use trireme_log::simulation::{Crash, Pace, SimulatedDisk};
-use trireme_log::{Entry, Gap, Log, LogError, Lsn, OldSegment, Opening, RecordKey, worth_releasing};
+use trireme_log::{Entry, Log, LogError, Lsn, RecordKey};
 
-use super::{Append, DiskFault, DiskPace, Ended, LogShape, Needless, Restart};
+use super::{Append, DiskFault, DiskPace, Ended, LogShape, Needless};
 use crate::prng::Prng;
+use release::{is_replaceable, mark};
 
 /// An append that found the disk full is tried again after this time, and a disk without room looked at.
 const RETRY_US: u64 = 100_000;
@@ -209,60 +212,6 @@ impl LoggedDisk {
         Ok(Some(done.append))
     }
 
-    // Release: as the log stage of the pipeline does it, in one go instead of record by record.
-
-    /// What stands is in that append, which is the newest; the rest may go when it is durable.
-    pub(super) fn want_release(&mut self, after: AppendId, needless: Needless) {
-        if self.newest.0 == after {
-            self.needless = Some((needless, self.newest.1));
-        }
-    }
-
-    /// Goes on with a release. Only a failure of the log is an error.
-    fn release(&mut self) -> Result<(), LogError> {
-        if let Some((last, next)) = self.settling {
-            if self.durable >= last && self.log().release_below(next)? {
-                self.settling = None;
-                self.see("old segments released");
-            }
-            self.urgent |= self.gathered;
-            return Ok(());
-        }
-        let Some((needless, before)) = self.needless.take() else {
-            return Ok(());
-        };
-        // The promises themselves have to be durable.
-        if self.durable <= before || self.log().releasing() {
-            self.needless = Some((needless, before));
-            return Ok(());
-        }
-        let mut live = |_: u8, mark: u64| needless.is_live(mark);
-        let log = self.log();
-        let first = Lsn(before as u64 + 1);
-        let old: Vec<OldSegment> = (0..).map_while(|at| log.old_segment(at, first, &mut live)).collect();
-        let worth = worth_releasing(&old);
-        let Some(next) = old[..worth].last().map(|last| last.next) else {
-            return Ok(());
-        };
-        for key in old[..worth].iter().flat_map(|segment| &segment.live) {
-            // One that cannot be read is lost as it stands.
-            let Some(record) = self.read(&Digest(key.0)) else {
-                continue;
-            };
-            let copy = match record {
-                Record::Vote(VoteRecord::Accept(block)) => Record::Vote(VoteRecord::Block(block)),
-                record => record,
-            };
-            match self.append_record(&copy) {
-                Ok(()) => self.see("record copied out of an old segment"),
-                Err(error) if error.is_refusal() => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        self.settling = Some((self.records.len(), next));
-        Ok(())
-    }
-
     /// When something will have changed, if that is earlier than the owner knows.
     pub(super) fn next_look(&mut self, now: u64) -> Option<u64> {
         let releases = self.settling.is_some() || self.needless.is_some();
@@ -384,139 +333,6 @@ impl LoggedDisk {
         (self.needless, self.settling, self.newest) = (None, None, (0, 0));
     }
 
-    pub(super) fn restart(&mut self, now: u64, prng: &mut Prng) -> Restart {
-        self.disk.advance(now);
-        if self.deaths > 0 {
-            self.deaths -= 1;
-            self.see("crash during recovery");
-            self.begin_recovery(prng);
-            let killed = prng.percent(30);
-            self.crash(prng, killed);
-            return Restart::Died;
-        }
-        match self.open() {
-            Ok(()) => {
-                let there = self.records.iter().enumerate();
-                let there = there.filter(|(index, _)| !self.gone.contains(index));
-                Restart::Up(there.map(|(_, record)| record.clone()).collect())
-            }
-            Err(error) => {
-                if let Err(broken) = self.disk.judge_refusal(&error) {
-                    self.broken(broken);
-                }
-                self.see(match error {
-                    LogError::Damaged { .. } => "damaged middle refused",
-                    _ => "unreadable log refused",
-                });
-                Restart::Refused(error)
-            }
-        }
-    }
-
-    /// Reads some records, or all and opens the log; then the process ends.
-    fn begin_recovery(&mut self, prng: &mut Prng) {
-        let Ok(mut opening) = Log::open_simulated(self.shape.config(), &self.disk) else {
-            return;
-        };
-        let some = prng.index(self.records.len() + 2);
-        for _ in 0..some {
-            if !matches!(opening.next(), Some(Ok(_))) {
-                break;
-            }
-        }
-        if prng.percent(40) {
-            drop(opening.finish());
-        }
-    }
-
-    /// Opens the log and compares what it gives with what it was given.
-    fn open(&mut self) -> Result<(), LogError> {
-        let mut opening = Log::open_simulated(self.shape.config(), &self.disk)?;
-        let mut seen = BTreeSet::new();
-        while let Some(found) = opening.next() {
-            let found = found?;
-            let index = usize::try_from(found.sequence).expect("few records") - 1;
-            if !self.same(index, found.kind, found.payload) && !self.revived(index, &opening) {
-                self.broken(format!("record {} comes back as another one", found.sequence));
-            }
-            seen.insert(index);
-        }
-        let last = seen.last().map_or(0, |last| last + 1);
-        let last = opening
-            .gaps()
-            .iter()
-            .map(|gap| gap.until as usize - 1)
-            .fold(last, usize::max);
-        self.judge_gaps(&opening, &seen, last);
-        // As the pipeline does it: a replica that may have forgotten votes must not vote.
-        if let Some(gap) = opening.gaps().iter().find(|gap| gap.loses_irreplaceable()) {
-            self.see("vote records lost");
-            return Err(LogError::Damaged {
-                file: "simulated".into(),
-                offset: 0,
-                what: gap.to_string(),
-                remedy: "",
-            });
-        }
-        let (torn, gaps) = (opening.torn(), opening.gaps().to_vec());
-        let log = opening.finish()?;
-        match self.disk.judge_opening(last as u64, &gaps) {
-            Ok(0) => {}
-            Ok(_) => self.see("acknowledged tail lost without a witness"),
-            Err(broken) => self.broken(broken),
-        }
-        if torn {
-            self.see("torn tail truncated");
-        }
-        if gaps.iter().any(|gap| gap.lost > 0) {
-            self.see("started without damaged batches");
-        }
-        if last > self.durable {
-            self.see("unacknowledged records survive a crash");
-        }
-        let first = usize::try_from(log.stats().first_record).expect("few records") - 1;
-        let lost = self.records.drain(last..).enumerate();
-        self.cut.extend(lost.map(|(index, record)| (last + index, record)));
-        self.durable = self.records.len();
-        self.gone = (0..last)
-            .filter(|index| *index < first || !seen.contains(index))
-            .collect();
-        self.log = Some(log);
-        Ok(())
-    }
-
-    /// What is missing lies in a gap, and a gap says how much of it no other replica has.
-    fn judge_gaps(&mut self, opening: &Opening, seen: &BTreeSet<usize>, last: usize) {
-        let told = |gap: &Gap| gap.from as usize - 1..gap.until as usize - 1;
-        let first = seen.first().copied().unwrap_or(last);
-        let first = opening.gaps().first().map_or(first, |gap| first.min(told(gap).start));
-        let missing: Vec<usize> = (first..last).filter(|index| !seen.contains(index)).collect();
-        let untold = missing
-            .iter()
-            .find(|index| !opening.gaps().iter().any(|gap| told(gap).contains(index)));
-        if let Some(index) = untold {
-            self.broken(format!("record {} is missing, and no gap says so", index + 1));
-        }
-        for gap in opening.gaps() {
-            let here = missing.iter().filter(|index| told(gap).contains(index));
-            let votes = here.filter(|index| self.records.get(**index).is_some_and(|r| !is_replaceable(r)));
-            if votes.count() > 0 && !gap.loses_irreplaceable() {
-                self.broken(format!("votes are missing, and nothing says so: {gap}"));
-            }
-        }
-    }
-
-    fn same(&self, index: usize, kind: u8, payload: Bytes) -> bool {
-        let read = decode_record(kind, payload);
-        matches!((self.records.get(index), read), (Some(given), Ok(read)) if *given == read)
-    }
-
-    /// A record that a torn tail took comes back if damage has taken all that could tell: its place, and what later
-    /// openings wrote.
-    fn revived(&self, index: usize, opening: &Opening) -> bool {
-        !opening.gaps().is_empty() && self.cut.iter().any(|(at, _)| *at == index)
-    }
-
     // Findings.
 
     fn see(&mut self, what: &'static str) {
@@ -536,23 +352,6 @@ impl LoggedDisk {
     pub(crate) fn struck(&self) -> std::collections::BTreeMap<&'static str, u64> {
         self.disk.struck()
     }
-}
-
-/// What tells whether a record is still needed ([`Needless::is_live`]).
-fn mark(record: &Record) -> u64 {
-    match record {
-        Record::Batch(batch) => u64::from(batch.head.header.lane) << 48 | batch.head.header.height,
-        Record::Vote(VoteRecord::Accept(signed) | VoteRecord::Block(signed)) => 1 << 63 | signed.block.slot,
-        Record::Vote(_) => 0,
-    }
-}
-
-/// Whether any other replica can give it.
-fn is_replaceable(record: &Record) -> bool {
-    matches!(
-        record,
-        Record::Batch(_) | Record::Vote(VoteRecord::Block(_) | VoteRecord::Committed(..))
-    )
 }
 
 /// Under which key a record is stored: as the pipeline does it.
