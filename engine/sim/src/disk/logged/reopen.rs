@@ -88,6 +88,11 @@ impl LoggedDisk {
         }
         let (torn, gaps) = (opening.torn(), opening.gaps().to_vec());
         let log = opening.finish()?;
+        // Nothing at all behind a release: the log goes on where it was released.
+        let last = match last {
+            0 => usize::try_from(log.stats().first_record).expect("few records") - 1,
+            last => last,
+        };
         match self.disk.judge_opening(last as u64, &gaps) {
             Ok(0) => {}
             Ok(_) => self.see("acknowledged tail lost without a witness"),
@@ -102,13 +107,10 @@ impl LoggedDisk {
         if last > self.durable {
             self.see("unacknowledged records survive a crash");
         }
-        let first = usize::try_from(log.stats().first_record).expect("few records") - 1;
         let lost = self.records.drain(last..).enumerate();
         self.cut.extend(lost.map(|(index, record)| (last + index, record)));
         self.durable = self.records.len();
-        self.gone = (0..last)
-            .filter(|index| *index < first || !seen.contains(index))
-            .collect();
+        self.gone = (0..last).filter(|index| !seen.contains(index)).collect();
         self.log = Some(log);
         Ok(())
     }
