@@ -31,6 +31,8 @@ pub struct Options {
     pub log_bugs: trireme_log::bugs::Bugs,
     /// Whether replicas run the real log on simulated disks; drawn if none.
     pub real_log: Option<bool>,
+    /// Whether all signatures are real Ed25519; if none, in 3 % of the seeds.
+    pub real_signatures: Option<bool>,
     /// The profile `beyond`: disks destroy what was acknowledged at more members than the protocol stands, and only
     /// what is still promised then is judged.
     pub beyond: bool,
@@ -51,6 +53,7 @@ impl Default for Options {
             bugs: Bugs::default(),
             log_bugs: trireme_log::bugs::Bugs::default(),
             real_log: None,
+            real_signatures: None,
             beyond: false,
         }
     }
@@ -258,7 +261,10 @@ impl Plan {
             params,
             roles,
             lost,
-            real_signatures: prng.percent(3),
+            real_signatures: {
+                let drawn = prng.percent(3);
+                options.real_signatures.unwrap_or(drawn)
+            },
             encode: prng.percent(15),
             latency_us,
             weather: draw_weather(prng, latency_us, options.chaos),

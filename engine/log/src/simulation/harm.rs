@@ -64,8 +64,11 @@ impl State {
         let number = if kept == 0 { 0 } else { known[kept - 1] };
         self.cache.clear();
         for group in self.ledger.forget_after(number) {
-            let zeroes = vec![0; group.bytes as usize];
-            self.surface.write(group.segment, group.offset, &zeroes);
+            // What a release removed since does not come back.
+            if self.surface.segments().any(|file| file.number == group.segment) {
+                let zeroes = vec![0; group.bytes as usize];
+                self.surface.write(group.segment, group.offset, &zeroes);
+            }
         }
         *self.struck.entry("disk: rolled back").or_default() += 1;
         self.injuries += 1;

@@ -1,7 +1,7 @@
 //! `--bug-bank`: known bugs, found again by their pinned seeds, or looked for from random ones.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,14 +25,31 @@ pub(super) struct BankArgs {
     /// Seeds for each bug at most
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "search")]
     limit: u64,
-    /// Write the seeds that were found to the file of pinned seeds
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "engine/sim/bank.toml", requires = "search")]
+    /// Write the seeds that were found to the file of pinned seeds; with --seed: run the seed and write it as a scenario
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = PINNED)]
     write: Option<PathBuf>,
 }
+
+/// Where pinned seeds stand.
+const PINNED: &str = "engine/sim/bank.toml";
 
 impl BankArgs {
     pub(super) fn chosen(&self) -> bool {
         self.bug_bank
+    }
+
+    /// Where a seed goes as a scenario.
+    pub(super) fn scenario(&self) -> Option<&Path> {
+        self.write.as_deref().filter(|_| !self.search)
+    }
+
+    /// What `--write` cannot do, if anything.
+    pub(super) fn possible(&self, seed: Option<u64>) -> Result<(), String> {
+        match self.scenario() {
+            Some(_) if seed.is_none() => Err("--write needs --bug-bank --search, or --seed".into()),
+            Some(file) if file == Path::new(PINNED) => Err("--write needs a FILE for the scenario".into()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -72,6 +72,16 @@ fn read(file: &Path) -> Result<Scenario> {
     Ok(scenario)
 }
 
+/// Runs a seed and writes it as a scenario, with what breaks in it, if anything does. True: it was done.
+pub(super) fn write(args: &SimulateArgs, seed: u64, file: &Path) -> Result<bool> {
+    let mut scenario = Scenario::of_seed(seed, &args.options(seed), args.clause.as_deref());
+    let seen = scenario.run();
+    scenario.breaks = seen.violations.first().map(|violation| violation.invariant.into());
+    std::fs::write(file, scenario.to_text()).with_context(|| format!("cannot write {}", file.display()))?;
+    say!("{seen}\nwritten to {}", file.display());
+    Ok(true)
+}
+
 /// Shrinks a run and writes it. True: it was done.
 pub(super) fn make_smaller(args: &SimulateArgs) -> Result<bool> {
     let (scenario, out) = match (args.seed, &args.files.scenario) {

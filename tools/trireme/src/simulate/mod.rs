@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use options::{Profile, Replicas};
+use options::{Profile, Replicas, Signatures};
 
 /// Arguments of `trireme simulate`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,9 @@ pub(crate) struct SimulateArgs {
     /// What the replicas have to stand
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
+    /// Which signatures replicas and clients make
+    #[arg(long, value_enum, default_value_t = Signatures::Swarm)]
+    signatures: Signatures,
     /// Seeds that run at the same time [default: all processors]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -79,7 +82,10 @@ pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
         _ if args.stages => stages::run(args),
         _ if args.files.shrinks() => files::make_smaller(args),
         (_, Some(file)) => files::run(args, file),
-        (Some(seed), None) => replay::run(args, seed),
+        (Some(seed), None) => match args.bank.scenario() {
+            Some(file) => files::write(args, seed, file),
+            None => replay::run(args, seed),
+        },
         (None, None) if args.bank.chosen() => bank::run(args),
         (None, None) => many::run(args),
     };

@@ -45,6 +45,28 @@ impl Profile {
     }
 }
 
+/// Which signatures replicas and clients make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Signatures {
+    /// Real Ed25519 in 3 % of the seeds, a keyed mix as long as it in the others
+    Swarm,
+    /// Real Ed25519 in all seeds
+    Real,
+    /// The keyed mix in all seeds
+    Fake,
+}
+
+impl Signatures {
+    /// Whether all are real, or none is; none if each seed draws.
+    fn forced(self) -> Option<bool> {
+        match self {
+            Signatures::Swarm => None,
+            Signatures::Real => Some(true),
+            Signatures::Fake => Some(false),
+        }
+    }
+}
+
 /// Numbers of members, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replicas {
@@ -113,6 +135,7 @@ impl SimulateArgs {
         if self.files.shrinks() && self.seed.is_none() && self.files.scenario().is_none() {
             return Err("--shrink needs --seed or --scenario".into());
         }
+        self.bank.possible(self.seed)?;
         if self.bank.chosen() && !bank::AVAILABLE {
             return Err(format!("{} --bug-bank", super::WITH_BUGS));
         }
@@ -142,6 +165,7 @@ impl SimulateArgs {
             byzantine: chaos,
             chaos,
             beyond: self.profile == Profile::Beyond,
+            real_signatures: self.signatures.forced(),
             ..Options::default()
         };
         if let Some(clause) = &self.clause {
@@ -159,6 +183,11 @@ impl SimulateArgs {
         }
         if let Some(clause) = &self.clause {
             command += &format!(" --clause {clause}");
+        }
+        match self.signatures {
+            Signatures::Swarm => {}
+            Signatures::Real => command += " --signatures real",
+            Signatures::Fake => command += " --signatures fake",
         }
         if self.profile != Profile::Swarm {
             command += &format!(" --profile {}", self.profile.name());
