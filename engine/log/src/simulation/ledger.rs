@@ -98,6 +98,21 @@ impl Ledger {
         self.groups = self.groups.split_off(&number);
     }
 
+    /// Whether what stands there was acknowledged, and a later acknowledged group says so: its damage can be told from a
+    /// torn tail.
+    pub(crate) fn proven(&self, segment: u64, offset: u64) -> bool {
+        let holds =
+            |group: &Written| group.segment == segment && (group.offset..group.offset + group.bytes).contains(&offset);
+        let found = self.groups.iter().find(|(_, group)| holds(group));
+        found.is_some_and(|(number, _)| {
+            let later = self
+                .groups
+                .iter()
+                .filter(|(later, _)| (number + 1..=self.prefix).contains(*later));
+            later.into_iter().any(|(_, group)| group.claim >= *number)
+        })
+    }
+
     /// Groups that have been reported durable, in order.
     pub(crate) fn acknowledged(&self) -> Vec<u64> {
         self.groups.range(..=self.prefix).map(|(number, _)| *number).collect()

@@ -103,7 +103,8 @@ impl SimulatedDisk {
         self.state().inject(fault);
     }
 
-    /// Flips a bit in the payload of a record that can be read back, and in nothing else. False if it is not on the disk.
+    /// Flips a bit in the payload of a record that can be read back, and in nothing else. False if it is not on the disk, or if
+    /// nothing there says that it had been durable: its loss would pass for a torn tail.
     pub fn rot(&self, log: &Log, key: &RecordKey) -> bool {
         let header = record_bytes(true, 0) as u64;
         let location = log.index.get(key).filter(|location| u64::from(location.bytes) > header);
@@ -111,6 +112,9 @@ impl SimulatedDisk {
             return false;
         };
         let mut state = self.state();
+        if !state.ledger.proven(location.address.segment, location.address.offset) {
+            return false;
+        }
         let (at, bit) = (
             state.dice.below(u64::from(location.bytes) - header),
             state.dice.roll() as u8,

@@ -94,7 +94,9 @@ impl History {
 
     /// A replica took over the state after a slot.
     pub(crate) fn installed(&mut self, member: MemberId, slot: Slot) {
-        self.ordered[usize::from(member)] = slot;
+        // Slots above may have been handed over already.
+        let at = &mut self.ordered[usize::from(member)];
+        *at = slot.max(*at);
     }
 
     /// A correct replica hands a slot to execution. Returns whether it is the first one.
