@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
             "tools/",
             "benches/",
             "engine/pipeline/src/admin/process.rs",
+            "engine/pipeline/src/identity.rs",
             "engine/pipeline/src/snapshots/",
             "engine/pipeline/tests/",
             "engine/model/src/main.rs",
@@ -50,7 +51,7 @@ const RULES: &[Rule] = &[
             "engine/sim/tests/",
             "transport/src/wan/",
         ],
-        why: "files are opened in log, pipeline's snapshots and tools (and /proc by the admin port), by the commands of fuzz and model, and where scenarios and emulated \
+        why: "files are opened in log, pipeline's snapshots and identity mark, and tools (and /proc by the admin port), by the commands of fuzz and model, and where scenarios and emulated \
               networks are read, only",
     },
     Rule {

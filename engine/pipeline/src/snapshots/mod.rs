@@ -1,7 +1,7 @@
 //! Snapshots: images of stable checkpoints on disk, served to peers, fetched from peers, and the start of a recovery.
 //!
 //! `data_dir/snapshots/<slot>.snap` ([`file`] has the format) is written beside the running state by a thread of its
-//! own, the [`keeper`](keeper::Keeper), under another name, and gets its name when image, anchor and certificate are
+//! own, the `keeper`, under another name, and gets its name when image, anchor and certificate are
 //! durable. Only then is the core told that the checkpoint is kept, and may the log release what lies below. The newest
 //! two are kept, and those that a peer is fetching.
 //!
