@@ -205,10 +205,14 @@ impl Replica {
 
     /// The record that has to outlive a release of the log: that it is quarantined, or with what it left.
     pub fn standing_quarantine(&self) -> Option<Record> {
-        let record = match (&self.quarantine, &self.readmission) {
-            (Some(quarantine), _) => VoteRecord::Quarantined(quarantine.cause),
-            (None, Some(readmission)) => VoteRecord::Readmitted(readmission.clone()),
-            (None, None) => return None,
+        let record = match &self.quarantine {
+            // A way out that is on its way to the disk stands there before this record.
+            Some(Quarantine {
+                leaving: Some(readmission),
+                ..
+            }) => VoteRecord::Readmitted(readmission.clone()),
+            Some(quarantine) => VoteRecord::Quarantined(quarantine.cause),
+            None => VoteRecord::Readmitted(self.readmission.clone()?),
         };
         Some(Record::Vote(record))
     }

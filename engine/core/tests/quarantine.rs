@@ -2,7 +2,7 @@
 
 mod lab;
 
-use lab::{Actor, Lab, domain, genesis, without};
+use lab::{Actor, Disk, Lab, domain, genesis, without};
 use trireme_core::api::{Input, Reject};
 use trireme_core::message::{
     Entry, Justify, Message, QcRef, Readmission, Recollection, Shown, SignedVote, Timeout, Tip,
@@ -142,6 +142,31 @@ fn the_way_out_is_a_certificate_of_a_view_above_w() {
     let above = lab.block(8, (1, block.0), 0, Justify::None);
     r3.hear_block(&above.1);
     assert!(r3.voted_for(&above.0));
+}
+
+/// A release that falls between the record of the way out and its durability must not quarantine the replica again
+/// after a restart: what it writes stands behind that record.
+#[test]
+fn a_release_keeps_a_way_out_that_is_being_written() {
+    let lab = Lab::new(4, 1);
+    let mut r3 = wiped(&lab);
+    for member in OTHERS {
+        r3.hear(member, recollection(Entry::Genesis, &[])).unwrap();
+    }
+    let quarantined = r3.replica.standing_quarantine();
+    assert!(matches!(quarantined, Some(Record::Vote(VoteRecord::Quarantined(_)))));
+    let (block, qc) = certified(&lab, 8);
+    r3.hear_tc(0, &lab.empty_tc(7, &OTHERS));
+    r3.hear_qc(0, &qc);
+    r3.flush();
+    r3.disk = Disk::Stuck;
+    r3.hear_block(&block.1);
+    r3.wait(10_000);
+    assert_eq!(waits(&r3), Some(Waits::Disk));
+    let standing = r3.replica.standing_quarantine();
+    assert!(matches!(standing, Some(Record::Vote(VoteRecord::Readmitted(_)))));
+    r3.flush();
+    assert_eq!(waits(&r3), None);
 }
 
 /// Bug 32: after a checkpoint, or any certificate, it is as if it had never voted.

@@ -130,7 +130,7 @@ impl World<'_> {
         let state = &mut self.hosts[host];
         state.memory.forgot = true;
         state.memory.cause = cause.or(state.memory.cause);
-        (state.known, state.facts) = (0, Facts::default());
+        (state.known, state.facts) = (0, Facts::after_loss());
         self.oracle.correct[usize::from(state.member)] = false;
     }
 

@@ -141,7 +141,18 @@ impl PlainDisk {
 
     /// Loses the log from some record on, acknowledged or not: a Byzantine replica's disk.
     pub(super) fn lose_tail(&mut self, prng: &mut Prng) {
-        let kept = prng.index(self.records.len() + 1);
+        let mut kept = prng.index(self.records.len() + 1);
+        // A head is released after the whole append that says what stands is durable: its second half, the quarantine, is
+        // there in every earlier state of the disk that lacks the head.
+        let second = |record: &Record| {
+            matches!(
+                record,
+                Record::Vote(VoteRecord::Quarantined(_) | VoteRecord::Readmitted(_))
+            )
+        };
+        if self.released > 0 && self.records.get(kept).is_some_and(second) {
+            kept += 1;
+        }
         self.records.truncate(kept);
         self.durable = kept;
     }

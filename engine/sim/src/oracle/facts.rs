@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_core::message::{QcRef, Timeout};
-use trireme_core::record::{Record, VoteRecord};
+use trireme_core::record::{Record, Standing, VoteRecord};
 use trireme_core::types::Height;
 use trireme_core::{Slot, View};
 use trireme_crypto::{Digest, Domain};
@@ -23,9 +23,19 @@ pub(crate) struct Facts {
     pub(crate) reserved: Height,
     entered: View,
     high: (View, Slot),
+    /// What was known was forgotten with the disk: a standing record is the only source of what was released before.
+    begins_late: bool,
 }
 
 impl Facts {
+    /// Those of a member whose disk forgot.
+    pub(crate) fn after_loss() -> Self {
+        Self {
+            begins_late: true,
+            ..Self::default()
+        }
+    }
+
     /// One more record is durable.
     pub(crate) fn add(&mut self, domain: &Domain, record: &Record) {
         match record {
@@ -45,6 +55,7 @@ impl Facts {
             }
             Record::Vote(VoteRecord::Enter(tc)) => self.entered = self.entered.max(tc.view + 1),
             Record::Vote(VoteRecord::Reserve(height)) => self.reserved = self.reserved.max(*height),
+            Record::Vote(VoteRecord::Standing(standing)) if self.begins_late => self.add_standing(standing),
             // What stands was said by other records before.
             Record::Vote(
                 VoteRecord::Block(_)
@@ -54,6 +65,21 @@ impl Facts {
                 | VoteRecord::Readmitted(_),
             ) => {}
         }
+    }
+
+    fn add_standing(&mut self, standing: &Standing) {
+        if let Some(timeout) = &standing.timeout {
+            self.timeouts.insert(timeout.timeout.view, timeout.timeout.clone());
+        }
+        let known = standing
+            .accepted
+            .iter()
+            .map(|(view, slot, digest)| (*digest, (*view, *slot)));
+        self.accepted.extend(known);
+        self.certificates.insert(standing.high_qc.at);
+        self.high = self.high.max((standing.high_qc.at.view, standing.high_qc.at.slot));
+        self.entered = self.entered.max(standing.entry.view());
+        self.reserved = self.reserved.max(standing.reserved);
     }
 
     /// The view entered last.
