@@ -212,14 +212,16 @@ impl Replica {
         }
     }
 
-    /// Somebody does not hold what is needed. If f+1 say so and it lies at or below a stable checkpoint, it was released.
+    /// The slot of the stable checkpoint, if this replica has not executed up to it.
+    fn stable_ahead(&self) -> Option<Slot> {
+        let slot = self.state.stable()?.vote.slot;
+        (slot > self.executed()).then_some(slot)
+    }
+
+    /// Somebody does not hold what is needed. If f+1 say so and it lies at or below a stable checkpoint, it was released
+    /// (R-RELEASE): one of them is correct.
     pub(crate) fn consider_denial(&mut self, digest: &trireme_crypto::Digest, out: &mut Outbox) {
-        let Some(stable) = self
-            .state
-            .stable()
-            .map(|c| c.vote.slot)
-            .filter(|s| *s > self.executed())
-        else {
+        let Some(stable) = self.stable_ahead() else {
             return;
         };
         let Some((kind, denials)) = self.fetch.denials(digest) else {
@@ -234,14 +236,10 @@ impl Replica {
         }
     }
 
-    /// A stable checkpoint may have left this replica far behind, or a newer one have come while it fetches an image.
+    /// A stable checkpoint may have left this replica far behind, or a newer one have come while it fetches an image
+    /// (section 8, decision 0008).
     fn consider_lag(&mut self, out: &mut Outbox) {
-        let Some(stable) = self
-            .state
-            .stable()
-            .map(|c| c.vote.slot)
-            .filter(|s| *s > self.executed())
-        else {
+        let Some(stable) = self.stable_ahead() else {
             self.checkpoints.transfer = None;
             self.checkpoints.stalled = None;
             return;
