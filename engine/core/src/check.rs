@@ -63,7 +63,8 @@ impl Checked {
         self.message
     }
 
-    pub(crate) fn into_parts(self) -> (MemberId, Message, Vec<Digest>) {
+    /// The sender's member, what was said, and the digests that the gate computed: a batch's, or those of blocks.
+    pub fn into_parts(self) -> (MemberId, Message, Vec<Digest>) {
         (self.from, self.message, self.digests)
     }
 }
@@ -290,8 +291,19 @@ impl CheckContext {
 
     fn shape_batch(&self, batch: &Batch, gather: &mut Gather) -> Result<Digest, Reject> {
         let header = &batch.head.header;
+        if header.witnesses.len() != self.quorums.f() {
+            return Err(Reject::Members);
+        }
+        let digest = self.shape_unsigned_batch(batch, gather.domain)?;
+        gather.entries.push((header.lane, digest, batch.head.signature));
+        Ok(digest)
+    }
+
+    /// All of a batch but its signature and how many witnesses it names.
+    fn shape_unsigned_batch(&self, batch: &Batch, domain: Domain) -> Result<Digest, Reject> {
+        let header = &batch.head.header;
         self.member(header.lane)?;
-        if header.witnesses.len() != self.quorums.f() || header.witnesses.contains(&header.lane) {
+        if header.witnesses.contains(&header.lane) {
             return Err(Reject::Members);
         }
         self.ascending(header.witnesses.iter().copied())?;
@@ -308,9 +320,7 @@ impl CheckContext {
         if hash(context::BATCH_BODY, &batch.body) != header.body_root {
             return Err(Reject::Body);
         }
-        let digest = header.digest(&gather.domain);
-        gather.entries.push((header.lane, digest, batch.head.signature));
-        Ok(digest)
+        Ok(header.digest(&domain))
     }
 
     fn shape_signed_timeout(&self, from: MemberId, signed: &SignedTimeout, gather: &mut Gather) -> Result<(), Reject> {
@@ -427,6 +437,33 @@ impl CheckContext {
     }
 }
 
+/// Judges an envelope of a cluster whose members crash and do not lie (section 9): the words of its own ordering pass,
+/// headers of batches bear no signature, and what belongs to this crate's ordering is refused.
+pub fn check_crash(context: &CheckContext, from: MemberId, envelope: Envelope) -> Result<Checked, Reject> {
+    let digests = match &envelope.message {
+        Message::Batch(batch) => Vec::from([context.shape_unsigned_batch(batch, context.keys.domain())?]),
+        Message::Ordering(_) => Vec::new(),
+        Message::Lanes(_)
+        | Message::FetchBatches { .. }
+        | Message::NotHeld { .. }
+        | Message::StateVote(_)
+        | Message::StateCertificate(_)
+        | Message::FetchState { .. }
+        | Message::StatePart { .. } => return check(context, from, envelope),
+        _ => return Err(Reject::Unrequested),
+    };
+    context.member(from)?;
+    if envelope.epoch != context.keys.domain().epoch {
+        return Err(Reject::Epoch);
+    }
+    Ok(Checked {
+        from,
+        view: envelope.view,
+        message: envelope.message,
+        digests,
+    })
+}
+
 /// Judges an envelope that came on `from`'s channel.
 pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Result<Checked, Reject> {
     context.member(from)?;
@@ -494,6 +531,8 @@ pub fn check(context: &CheckContext, from: MemberId, envelope: Envelope) -> Resu
         Message::Shown(shown) => context.shape_shown(shown, &mut gather)?,
         Message::Recollection(recollection) => context.shape_recollection(recollection, &mut gather)?,
         Message::Readmitted(readmission) => context.shape_readmission(readmission, &mut gather)?,
+        // Of a cluster that orders otherwise ([`check_crash`]).
+        Message::Ordering(_) => return Err(Reject::Unrequested),
         Message::Suspect { .. }
         | Message::FetchBlocks { .. }
         | Message::NotHeld { .. }

@@ -26,11 +26,11 @@ const STALL_WAITS: u64 = 8;
 const CLOCK_US: u64 = 20_000;
 
 /// What a checkpoint lets go: blocks below the slot, batches of each lane up to the height.
-type Marks = (Slot, Vec<Height>);
+pub type Marks = (Slot, Vec<Height>);
 
 /// What is known of checkpoints.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Checkpoints {
+pub struct Checkpoints {
     /// The last checkpoint of the executed chain.
     last: Slot,
     /// Body bytes ordered since.
@@ -54,7 +54,7 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// Whether the slot that executes next is a checkpoint; `bytes` are those of its bodies. Equal at all replicas, also at
     /// one that started from an image: at a checkpoint nothing has been counted yet.
-    pub(crate) fn is_one(&mut self, slot: Slot, bytes: u64, params: &Params) -> bool {
+    pub fn is_one(&mut self, slot: Slot, bytes: u64, params: &Params) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         let reached = slot.saturating_sub(self.last) >= params.checkpoint_slots;
         let one = reached || self.bytes >= params.checkpoint_bytes;
@@ -64,13 +64,31 @@ impl Checkpoints {
         one
     }
 
-    fn start_at(&mut self, slot: Slot) {
+    /// The state after a checkpoint is here: counting begins anew.
+    pub fn start_at(&mut self, slot: Slot) {
         self.last = slot;
         self.bytes = 0;
     }
 
+    /// The host's own image of this one is durable.
+    pub fn snapshotted(&mut self, slot: Slot) {
+        self.snapshots.insert(slot);
+        while self.snapshots.len() > MAX_WAITING {
+            self.snapshots.pop_first();
+        }
+    }
+
+    /// This one is stable and executed here; `heights` are those of its cut.
+    pub fn settled(&mut self, slot: Slot, heights: Vec<Height>) {
+        self.told = slot;
+        self.stable.insert(slot, heights);
+        while self.stable.len() > MAX_WAITING {
+            self.stable.pop_first();
+        }
+    }
+
     /// The newest that is kept.
-    pub(crate) fn kept(&self) -> Slot {
+    pub fn kept(&self) -> Slot {
         self.kept.as_ref().map_or(0, |marks| marks.0)
     }
 
@@ -84,7 +102,7 @@ impl Checkpoints {
     }
 
     /// The newest that is stable and has its snapshot, with the marks of the one before, if something newer is kept now.
-    fn advance(&mut self) -> Option<Marks> {
+    pub fn advance(&mut self) -> Option<Marks> {
         let newest = *self.stable.keys().rev().find(|slot| self.snapshots.contains(slot))?;
         let heights = self.stable.remove(&newest).expect("just found");
         self.stable = self.stable.split_off(&newest);
@@ -147,11 +165,7 @@ impl Replica {
             let (certificate, anchor) = (Box::new(certificate.clone()), Box::new(anchor.signed.clone()));
             let slot = anchor.block.slot;
             let heights = anchor.block.cut.iter().map(|entry| entry.height).collect();
-            self.checkpoints.told = slot;
-            self.checkpoints.stable.insert(slot, heights);
-            while self.checkpoints.stable.len() > MAX_WAITING {
-                self.checkpoints.stable.pop_first();
-            }
+            self.checkpoints.settled(slot, heights);
             out.push(Effect::Stable { certificate, anchor });
         }
         self.checkpoints.transfer = self.checkpoints.transfer.filter(|asked| *asked > self.executed());
@@ -165,10 +179,7 @@ impl Replica {
         if slot <= self.checkpoints.kept() {
             return;
         }
-        self.checkpoints.snapshots.insert(slot);
-        while self.checkpoints.snapshots.len() > MAX_WAITING {
-            self.checkpoints.snapshots.pop_first();
-        }
+        self.checkpoints.snapshotted(slot);
         self.settle_checkpoint(out);
     }
 

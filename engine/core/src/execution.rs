@@ -205,7 +205,7 @@ impl Replica {
 }
 
 /// R-EXECUTE: for k = 1, 2, ...: for each lane: its k-th batch.
-fn interleave(paths: &[Vec<Digest>]) -> Vec<(MemberId, Digest)> {
+pub fn interleave(paths: &[Vec<Digest>]) -> Vec<(MemberId, Digest)> {
     let longest = paths.iter().map(Vec::len).max().unwrap_or(0);
     let mut ordered = Vec::new();
     for k in 0..longest {

@@ -20,7 +20,7 @@ const HEARSAY_ROTATIONS: u32 = 2;
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Block {
         slot: Slot,
         floor: Slot,
@@ -55,20 +55,20 @@ struct Want {
 
 /// All that is missing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fetcher {
+pub struct Fetcher {
     wants: BTreeMap<Digest, Want>,
     /// Requests sent.
-    pub(crate) sent: u64,
+    pub sent: u64,
 }
 
 impl Fetcher {
     /// Asks for a digest from `due` on; adds candidates if it is wanted already.
-    pub(crate) fn want(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
+    pub fn want(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
         self.add(digest, kind, candidates, due, true);
     }
 
     /// Asks for a batch that nothing but its owner's word names, or for a block that one member's vote names.
-    pub(crate) fn want_hearsay(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
+    pub fn want_hearsay(&mut self, digest: Digest, kind: Kind, candidates: MemberSet, due: Tick) {
         let same = |want: &&Want| {
             !want.needed
                 && match (&want.kind, &kind) {
@@ -114,16 +114,16 @@ impl Fetcher {
         }
     }
 
-    pub(crate) fn wanted(&self) -> usize {
+    pub fn wanted(&self) -> usize {
         self.wants.len()
     }
 
-    pub(crate) fn wants(&self, digest: &Digest) -> bool {
+    pub fn wants(&self, digest: &Digest) -> bool {
         self.wants.contains_key(digest)
     }
 
     /// Whether it is wanted for more than one member's word.
-    pub(crate) fn needs(&self, digest: &Digest) -> bool {
+    pub fn needs(&self, digest: &Digest) -> bool {
         self.wants.get(digest).is_some_and(|want| want.needed)
     }
 
@@ -135,21 +135,21 @@ impl Fetcher {
     }
 
     /// Whether some want covers this height of the lane.
-    pub(crate) fn wants_lane(&self, lane: MemberId, height: Height) -> bool {
+    pub fn wants_lane(&self, lane: MemberId, height: Height) -> bool {
         self.covering(lane, height).next().is_some()
     }
 
     /// Whether one of them is for more than its owner's word.
-    pub(crate) fn needs_lane(&self, lane: MemberId, height: Height) -> bool {
+    pub fn needs_lane(&self, lane: MemberId, height: Height) -> bool {
         self.covering(lane, height).any(|want| want.needed)
     }
 
-    pub(crate) fn satisfied(&mut self, digest: &Digest) {
+    pub fn satisfied(&mut self, digest: &Digest) {
         self.wants.remove(digest);
     }
 
     /// A batch below a wanted one came: the next request may start above it, at once.
-    pub(crate) fn advanced(&mut self, lane: MemberId, height: Height, now: Tick, wait_us: u64) {
+    pub fn advanced(&mut self, lane: MemberId, height: Height, now: Tick, wait_us: u64) {
         for want in self.wants.values_mut() {
             if let Kind::Batch {
                 lane: l, height: top, ..
@@ -166,7 +166,7 @@ impl Fetcher {
     }
 
     /// A member does not hold it: the next one at once, if there is one that has not been asked in this rotation.
-    pub(crate) fn not_held(&mut self, member: MemberId, digest: &Digest, now: Tick, connected: &MemberSet) {
+    pub fn not_held(&mut self, member: MemberId, digest: &Digest, now: Tick, connected: &MemberSet) {
         if let Some(want) = self.wants.get_mut(digest)
             && want.asked == Some(member)
         {
@@ -180,22 +180,22 @@ impl Fetcher {
     }
 
     /// What is wanted under a digest, if more than one member's word names it, and how many said that they do not hold it.
-    pub(crate) fn denials(&self, digest: &Digest) -> Option<(Kind, usize)> {
+    pub fn denials(&self, digest: &Digest) -> Option<(Kind, usize)> {
         let want = self.wants.get(digest).filter(|want| want.needed)?;
         Some((want.kind, want.denied.count()))
     }
 
     /// Forgets what is no longer needed.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Digest, &Kind) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&Digest, &Kind) -> bool) {
         self.wants.retain(|d, w| keep(d, &w.kind));
     }
 
-    pub(crate) fn next_due(&self) -> Option<Tick> {
+    pub fn next_due(&self) -> Option<Tick> {
         self.wants.values().map(|w| w.due).min()
     }
 
     /// Requests that are due; each goes to the next connected member.
-    pub(crate) fn tend(&mut self, now: Tick, wait_us: u64, connected: &MemberSet) -> Vec<(MemberId, Message)> {
+    pub fn tend(&mut self, now: Tick, wait_us: u64, connected: &MemberSet) -> Vec<(MemberId, Message)> {
         let mut requests = Vec::new();
         self.wants
             .retain(|_, w| w.needed || w.rotations < HEARSAY_ROTATIONS || w.due > now);

@@ -21,7 +21,7 @@ const RETAINED_BYTES: u64 = 8 << 20;
 
 /// What this replica knows about the client signatures of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     Unasked,
     Asked(JobId),
     Good,
@@ -30,24 +30,24 @@ pub(crate) enum Verdict {
 
 /// A batch whose record was appended.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) head: SignedHeader,
-    pub(crate) body: Bytes,
-    pub(crate) durable: bool,
-    pub(crate) verdict: Verdict,
+pub struct Stored {
+    pub head: SignedHeader,
+    pub body: Bytes,
+    pub durable: bool,
+    pub verdict: Verdict,
     /// R-WITNESS holds for it and, at that time, for each uncommitted ancestor. Once true it stays true.
-    pub(crate) witnessed: bool,
+    pub witnessed: bool,
     /// The ack that was sent last.
-    pub(crate) acked: Option<SignedAck>,
-    pub(crate) executed: bool,
+    pub acked: Option<SignedAck>,
+    pub executed: bool,
 }
 
 impl Stored {
-    pub(crate) fn header(&self) -> &BatchHeader {
+    pub fn header(&self) -> &BatchHeader {
         &self.head.header
     }
 
-    pub(crate) fn batch(&self) -> Batch {
+    pub fn batch(&self) -> Batch {
         Batch {
             head: self.head.clone(),
             body: self.body.clone(),
@@ -63,15 +63,15 @@ struct AckBook {
 
 /// Why a path to a tip is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Missing {
-    pub(crate) digest: Digest,
+pub struct Missing {
+    pub digest: Digest,
     /// The height, where it is known: a tip's.
-    pub(crate) height: Height,
+    pub height: Height,
 }
 
 /// A lane.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane {
+pub struct Lane {
     owner: MemberId,
     n: usize,
     stored: BTreeMap<Digest, Stored>,
@@ -91,13 +91,13 @@ pub(crate) struct Lane {
     retained: VecDeque<Digest>,
     retained_bytes: u64,
     /// Highest batch that came from the owner and lay above the window here: fetched once the window has moved.
-    pub(crate) missed: Option<(Height, Digest)>,
+    pub missed: Option<(Height, Digest)>,
     /// Body bytes stored and not executed.
-    pub(crate) live_bytes: u64,
+    pub live_bytes: u64,
 }
 
 impl Lane {
-    pub(crate) fn new(owner: MemberId, n: usize) -> Self {
+    pub fn new(owner: MemberId, n: usize) -> Self {
         Self {
             owner,
             n,
@@ -116,32 +116,32 @@ impl Lane {
         }
     }
 
-    pub(crate) fn get(&self, digest: &Digest) -> Option<&Stored> {
+    pub fn get(&self, digest: &Digest) -> Option<&Stored> {
         self.stored.get(digest)
     }
 
-    pub(crate) fn get_mut(&mut self, digest: &Digest) -> Option<&mut Stored> {
+    pub fn get_mut(&mut self, digest: &Digest) -> Option<&mut Stored> {
         self.stored.get_mut(digest)
     }
 
-    pub(crate) fn top(&self) -> (Height, Digest) {
+    pub fn top(&self) -> (Height, Digest) {
         self.top
     }
 
-    pub(crate) fn ac(&self) -> Option<&Ac> {
+    pub fn ac(&self) -> Option<&Ac> {
         self.ac.as_ref()
     }
 
-    pub(crate) fn committed(&self) -> (Height, Digest) {
+    pub fn committed(&self) -> (Height, Digest) {
         self.committed
     }
 
-    pub(crate) fn acked_at(&self, height: Height) -> Option<&Digest> {
+    pub fn acked_at(&self, height: Height) -> Option<&Digest> {
         self.acked.get(&height)
     }
 
     /// Stored, executed or not, or known to have been.
-    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+    pub fn holds(&self, digest: &Digest) -> bool {
         *digest == Digest::ZERO || self.stored.contains_key(digest) || self.history_height(digest).is_some()
     }
 
@@ -158,7 +158,7 @@ impl Lane {
     /// Whether a batch may be stored: what lies below it is held at the height that it says, or that height is committed.
     /// Then nobody looks below, and whether a replica happens to hold the parent, and at which height, decides nothing: a
     /// lying owner would divide those who hold it from those who do not.
-    pub(crate) fn stands(&self, header: &BatchHeader) -> bool {
+    pub fn stands(&self, header: &BatchHeader) -> bool {
         if header.parent_height <= self.committed.0 {
             return true;
         }
@@ -171,7 +171,7 @@ impl Lane {
 
     /// Adds a batch that was just appended to the log. Its height's first digest above the committed cut is the one to
     /// ack; another one is a fork, and one unasked fork replaces the other. Returns whether it is to be acked.
-    pub(crate) fn insert(&mut self, digest: Digest, batch: Batch, wanted: bool) -> bool {
+    pub fn insert(&mut self, digest: Digest, batch: Batch, wanted: bool) -> bool {
         let header = &batch.head.header;
         let (height, parent) = (header.height, header.parent);
         let based = header.parent_height <= self.committed.0;
@@ -207,7 +207,7 @@ impl Lane {
     }
 
     /// Batches above `floor` on the chain that ends in `tip`, lowest first.
-    pub(crate) fn path(&self, tip: (Height, Digest), floor: Height) -> Result<Vec<Digest>, Missing> {
+    pub fn path(&self, tip: (Height, Digest), floor: Height) -> Result<Vec<Digest>, Missing> {
         let mut path = Vec::new();
         let (mut height, mut at) = tip;
         while height > floor {
@@ -225,7 +225,7 @@ impl Lane {
 
     /// Notes an ack; false if it says nothing new. Only heights within the window are kept, and for a member at most
     /// two digests a height.
-    pub(crate) fn note_ack(&mut self, member: MemberId, signed: SignedAck, window: u64) -> bool {
+    pub fn note_ack(&mut self, member: MemberId, signed: SignedAck, window: u64) -> bool {
         let (height, digest) = (signed.ack.height, signed.ack.digest);
         if height <= self.committed.0 || height > self.committed.0 + window {
             return false;
@@ -266,12 +266,12 @@ impl Lane {
     }
 
     /// Members that said they store this batch: whom to ask for it.
-    pub(crate) fn holders(&self, height: Height, digest: &Digest) -> MemberSet {
+    pub fn holders(&self, height: Height, digest: &Digest) -> MemberSet {
         self.ackers(height, digest, |a| a.stored)
     }
 
     /// An ack that claims to have checked this body.
-    pub(crate) fn verified_ack(&self, height: Height, digest: &Digest) -> Option<(MemberId, SignedAck)> {
+    pub fn verified_ack(&self, height: Height, digest: &Digest) -> Option<(MemberId, SignedAck)> {
         let book = self.books.get(&(height, *digest))?;
         (0..)
             .zip(&book.acks)
@@ -280,7 +280,7 @@ impl Lane {
 
     /// Whether R-WITNESS holds for the batch: it and each ancestor above the committed cut was verified here, or has
     /// f+1 members each `verified` on it, or `witnessed` on it or a descendant. Marks what it finds.
-    pub(crate) fn settle_witnessed(&mut self, tip: (Height, Digest), one_honest: usize, bugs: &Bugs) -> bool {
+    pub fn settle_witnessed(&mut self, tip: (Height, Digest), one_honest: usize, bugs: &Bugs) -> bool {
         if self.stored.get(&tip.1).is_some_and(|s| s.witnessed) {
             return true;
         }
@@ -330,7 +330,7 @@ impl Lane {
     }
 
     /// The f+1 acks that would make a certificate of this batch, not verified yet.
-    pub(crate) fn certifiable(&self, height: Height, digest: &Digest, count: usize, bugs: &Bugs) -> Option<Ac> {
+    pub fn certifiable(&self, height: Height, digest: &Digest, count: usize, bugs: &Bugs) -> Option<Ac> {
         let book = self.books.get(&(height, *digest))?;
         let header = self
             .stored
@@ -360,21 +360,21 @@ impl Lane {
     }
 
     /// The highest batch above `floor` whose acks suffice for a certificate.
-    pub(crate) fn newest_certifiable(&self, floor: Height, count: usize, bugs: &Bugs) -> Option<Ac> {
+    pub fn newest_certifiable(&self, floor: Height, count: usize, bugs: &Bugs) -> Option<Ac> {
         let keys = self.books.range((floor + 1, Digest::ZERO)..).rev();
         keys.map(|(k, _)| k)
             .find_map(|(height, digest)| self.certifiable(*height, digest, count, bugs))
     }
 
     /// Drops an ack whose signature proved bad.
-    pub(crate) fn strike_ack(&mut self, height: Height, digest: &Digest, member: MemberId) {
+    pub fn strike_ack(&mut self, height: Height, digest: &Digest, member: MemberId) {
         if let Some(book) = self.books.get_mut(&(height, *digest)) {
             book.acks[usize::from(member)] = None;
         }
     }
 
     /// Keeps a verified certificate if it is the highest.
-    pub(crate) fn keep_ac(&mut self, ac: &Ac) -> bool {
+    pub fn keep_ac(&mut self, ac: &Ac) -> bool {
         let better = ac.height > self.committed.0 && self.ac.as_ref().is_none_or(|a| a.height < ac.height);
         if better {
             self.ac = Some(ac.clone());
@@ -383,7 +383,7 @@ impl Lane {
     }
 
     /// The committed cut moved.
-    pub(crate) fn commit(&mut self, height: Height, digest: Digest) {
+    pub fn commit(&mut self, height: Height, digest: Digest) {
         if height <= self.committed.0 {
             return;
         }
@@ -399,7 +399,7 @@ impl Lane {
     }
 
     /// A batch was executed: it stays in memory for a while. What it orphaned goes.
-    pub(crate) fn executed(&mut self, digest: &Digest) {
+    pub fn executed(&mut self, digest: &Digest) {
         let stored = self.stored.get_mut(digest).expect("an executed batch is stored");
         stored.executed = true;
         let (height, bytes) = (stored.header().height, stored.body.len() as u64);
@@ -416,7 +416,7 @@ impl Lane {
     }
 
     /// The state holds what this height and all below did; batches up to there are not needed.
-    pub(crate) fn anchor(&mut self, height: Height, digest: Digest) {
+    pub fn anchor(&mut self, height: Height, digest: Digest) {
         if height > 0 {
             self.history.insert(height, digest);
         }
@@ -424,7 +424,7 @@ impl Lane {
     }
 
     /// Forgets executed batches below a height that peers get from an image.
-    pub(crate) fn release(&mut self, height: Height) {
+    pub fn release(&mut self, height: Height) {
         self.history = self.history.split_off(&height);
         while let Some(oldest) = self.retained.front().copied()
             && self.stored.get(&oldest).is_none_or(|s| s.header().height < height)
@@ -437,7 +437,7 @@ impl Lane {
     }
 
     /// Drops batches that can never be executed: at or below an executed height and not executed.
-    pub(crate) fn drop_orphans(&mut self) {
+    pub fn drop_orphans(&mut self) {
         let floor = self.history.last_key_value().map_or(0, |(h, _)| *h);
         let orphans: Vec<Digest> = self
             .stored
@@ -454,12 +454,12 @@ impl Lane {
     }
 
     /// Batches above the committed cut on the acked chain, lowest first: what a peer that reconnects may lack.
-    pub(crate) fn uncommitted(&self) -> Vec<Digest> {
+    pub fn uncommitted(&self) -> Vec<Digest> {
         self.path(self.top, self.committed.0).unwrap_or_default()
     }
 
     /// Acked batches above the committed cut on which no other acked one stands, lowest first.
-    pub(crate) fn tips(&self) -> Vec<(Height, Digest)> {
+    pub fn tips(&self) -> Vec<(Height, Digest)> {
         let held = || {
             self.acked
                 .iter()
@@ -474,7 +474,7 @@ impl Lane {
     }
 
     /// Digests to serve for a fetch: from `digest` down to, not including, `floor`; lowest first, `most` at the most.
-    pub(crate) fn chain_to_serve(&self, tip: (Height, Digest), floor: Height, most: usize) -> Vec<Digest> {
+    pub fn chain_to_serve(&self, tip: (Height, Digest), floor: Height, most: usize) -> Vec<Digest> {
         let mut found = VecDeque::new();
         let (mut height, mut at) = tip;
         while height > floor && at != Digest::ZERO {
@@ -507,7 +507,7 @@ impl Lane {
 }
 
 /// Verifies the acks of a certificate made here; the members whose signature is bad.
-pub(crate) fn bad_acks(ac: &Ac, keys: &dyn Keys, domain: &Domain, bugs: &Bugs) -> Vec<MemberId> {
+pub fn bad_acks(ac: &Ac, keys: &dyn Keys, domain: &Domain, bugs: &Bugs) -> Vec<MemberId> {
     let entries = ac_statements(ac, keys, domain, bugs);
     keys.invalid(&entries).into_iter().map(|i| entries[i].0).collect()
 }

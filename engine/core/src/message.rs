@@ -467,6 +467,8 @@ pub struct Readmission {
 pub enum Message {
     /// Data of a lane, from its owner or as an answer to `FetchBatches`.
     Batch(Batch),
+    /// A word of another ordering than this crate's (section 9); only that ordering reads it.
+    Ordering(Bytes),
     /// Stored, verified, witnessed.
     Ack(SignedAck),
     /// An availability certificate that the receiver has not ordered yet.

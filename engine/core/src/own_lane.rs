@@ -3,7 +3,7 @@
 use alloc::{collections::VecDeque, vec, vec::Vec};
 
 use bytes::Bytes;
-use trireme_crypto::{Digest, context, hash};
+use trireme_crypto::{Digest, Domain, context, hash};
 
 use crate::api::{Outbound, Outbox, To};
 use crate::lanes::{Lane, Verdict};
@@ -20,7 +20,7 @@ const EQUAL_RTT_US: u64 = 1_000;
 
 /// Intake and heights of the own lane.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnLane {
+pub struct OwnLane {
     queue: VecDeque<(Bytes, u32)>,
     queued_bytes: usize,
     /// Height and digest of the newest own batch.
@@ -45,65 +45,118 @@ impl Params {
 }
 
 impl OwnLane {
-    pub(crate) fn push(&mut self, bytes: Bytes, ops: u32) {
+    pub fn push(&mut self, bytes: Bytes, ops: u32) {
         self.queued_bytes += bytes.len() + 4;
         self.queue.push_back((bytes, ops));
     }
 
-    pub(crate) fn reserved(&mut self, height: Height) {
+    pub fn reserved(&mut self, height: Height) {
         self.reserved = self.reserved.max(height);
         self.reserving = false;
     }
 
     /// Bytes of bundles that wait for a batch.
-    pub(crate) fn queued_bytes(&self) -> usize {
+    pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
     /// Bytes that still fit: none while the lane's window is full, so that the caller stops reading from clients.
-    pub(crate) fn room(&self, params: &Params, lane: &Lane) -> usize {
+    pub fn room(&self, params: &Params, lane: &Lane) -> usize {
         if lane.live_bytes + self.queued_bytes as u64 >= params.lane_window_bytes {
             return 0;
         }
         params.intake_bytes().saturating_sub(self.queued_bytes)
     }
 
+    /// Whether a batch is to be cut: at once while none is under way, else at the pace, or when one is full; never above
+    /// the lane's window.
+    pub fn is_due(&self, now: Tick, pace_us: u64, params: &Params, floor: Height) -> bool {
+        let full = self.queued_bytes >= params.max_batch_bytes as usize;
+        let paced = now.since(self.cut_at) < pace_us;
+        let room = self.next_height() <= floor + params.lane_window_heights;
+        !self.queue.is_empty() && room && (full || !paced || self.cuts.is_empty())
+    }
+
+    /// Cuts the next batch: its header, and its body.
+    pub fn cut(
+        &mut self,
+        (me, domain): (MemberId, &Domain),
+        now: Tick,
+        params: &Params,
+        witnesses: Vec<MemberId>,
+    ) -> (Digest, BatchHeader, Bytes) {
+        let (bundles, ops) = self.take(params.max_batch_bytes as usize);
+        let body = body::assemble(&bundles);
+        let height = self.next_height();
+        let header = BatchHeader {
+            lane: me,
+            height,
+            parent: self.last.1,
+            parent_height: self.last.0,
+            body_root: hash(context::BATCH_BODY, &body),
+            ops,
+            bytes: u32::try_from(body.len()).expect("a batch is bounded"),
+            witnesses,
+        };
+        let digest = header.digest(domain);
+        self.last = (height, digest);
+        self.cut_at = now;
+        self.cuts.push_back((height, now));
+        (digest, header, body)
+    }
+
+    /// R-RESERVE: where the reservation is to end next, if it is time to write one: well before it ends, and not near the
+    /// window's end, where heights must not skip.
+    pub fn extend(&mut self, params: &Params, floor: Height) -> Option<Height> {
+        let run = (params.lane_window_heights / 8).max(1);
+        let next = self.next_height();
+        let end = self.reserved.max(next - 1) + run;
+        let limit = floor + params.lane_window_heights;
+        if self.reserving || next + run / 2 <= self.reserved || end + 2 * run > limit {
+            return None;
+        }
+        self.reserving = true;
+        self.written = end;
+        Some(end)
+    }
+
     /// Recovery: an own batch was found in the log.
-    pub(crate) fn replay_batch(&mut self, height: Height, digest: Digest) {
+    pub fn replay_batch(&mut self, height: Height, digest: Digest) {
         if height > self.last.0 {
             self.last = (height, digest);
         }
     }
 
     /// Recovery: a reservation was found in the log.
-    pub(crate) fn replay_reserve(&mut self, height: Height) {
+    pub fn replay_reserve(&mut self, height: Height) {
         self.reserved = self.reserved.max(height);
         self.skip_to = self.skip_to.max(self.reserved);
     }
 
     /// The way out of quarantine: the lane goes on above `base`, on the batch that the way out's block orders.
-    pub(crate) fn readmitted(&mut self, parent: (Height, Digest), base: Height) {
+    pub fn readmitted(&mut self, parent: (Height, Digest), base: Height) {
         self.last = parent;
         self.skip_to = self.skip_to.max(base);
         self.cuts.clear();
     }
 
     /// Heights up to here may have been signed, as far as this replica knows.
-    pub(crate) fn known(&self) -> Height {
+    pub fn known(&self) -> Height {
         self.last.0.max(self.skip_to).max(self.reserved)
     }
 
     /// R-RESERVE: whether an own header of this height may leave before it is durable.
-    pub(crate) fn may_leave(&self, height: Height) -> bool {
+    pub fn may_leave(&self, height: Height) -> bool {
         height <= self.reserved
     }
 
     /// Heights up to here are reserved, or were used: batches with them may be released with the rest.
-    pub(crate) fn reservation(&self) -> Height {
+    pub fn reservation(&self) -> Height {
         self.written.max(self.reserved).max(self.last.0)
     }
 
-    fn next_height(&self) -> Height {
+    /// Height of the next batch.
+    pub fn next_height(&self) -> Height {
         self.last.0.max(self.skip_to) + 1
     }
 
@@ -124,7 +177,7 @@ impl OwnLane {
     }
 
     /// The committed cut moved: how long the newest batch that it passed took.
-    pub(crate) fn commit(&mut self, height: Height, now: Tick) -> Option<u64> {
+    pub fn commit(&mut self, height: Height, now: Tick) -> Option<u64> {
         let mut took = None;
         while self.cuts.front().is_some_and(|(h, _)| *h <= height) {
             took = self.cuts.pop_front().map(|(_, at)| now.since(at));
@@ -133,51 +186,49 @@ impl OwnLane {
     }
 
     /// When the next batch may be cut, if something waits for that.
-    pub(crate) fn due(&self, pace_us: u64) -> Option<Tick> {
+    pub fn due(&self, pace_us: u64) -> Option<Tick> {
         (!self.queue.is_empty()).then(|| self.cut_at.plus(pace_us))
     }
 }
 
+/// `count` members whose acks come soonest, in turn among equals (R-WITNESS). `peers` says of each member whether its
+/// channel is open, and the round trip to it in microseconds.
+pub fn choose_witnesses(peers: &[(bool, u64)], me: MemberId, height: Height, count: usize) -> Vec<MemberId> {
+    let n = peers.len() as u64;
+    let mut members: Vec<MemberId> = (0..me).chain(me + 1..).take(peers.len() - 1).collect();
+    members.sort_by_key(|m| {
+        let (connected, rtt_us) = peers[usize::from(*m)];
+        (!connected, rtt_us / EQUAL_RTT_US, (u64::from(*m) + height) % n)
+    });
+    members.truncate(count);
+    members.sort_unstable();
+    members
+}
+
 impl Replica {
-    /// Cuts batches from what clients sent: at once while none is under way, else at the pace, or when one is full.
+    /// Cuts batches from what clients sent.
     pub(crate) fn cut_own_batch(&mut self, out: &mut Outbox) {
-        while !self.own.queue.is_empty() && !self.is_silent() {
-            let full = self.own.queued_bytes >= self.params.max_batch_bytes as usize;
-            let paced = self.now.tick.since(self.own.cut_at) < self.timing.pace_us();
-            let room = self.own.next_height() <= self.lane_floor(self.me) + self.params.lane_window_heights;
-            if !room || (!full && paced && !self.own.cuts.is_empty()) {
-                return;
-            }
+        while !self.is_silent() && self.own_batch_is_due() {
             self.reserve(out);
             self.cut_one(out);
         }
     }
 
+    fn own_batch_is_due(&self) -> bool {
+        let floor = self.lane_floor(self.me);
+        self.own
+            .is_due(self.now.tick, self.timing.pace_us(), &self.params, floor)
+    }
+
     fn cut_one(&mut self, out: &mut Outbox) {
-        let (bundles, ops) = self.own.take(self.params.max_batch_bytes as usize);
-        let body = body::assemble(&bundles);
-        let height = self.own.next_height();
-        let header = BatchHeader {
-            lane: self.me,
-            height,
-            parent: self.own.last.1,
-            parent_height: self.own.last.0,
-            body_root: hash(context::BATCH_BODY, &body),
-            ops,
-            bytes: u32::try_from(body.len()).expect("a batch is bounded"),
-            witnesses: self.choose_witnesses(height),
-        };
-        let digest = header.digest(&self.domain);
+        let peers: Vec<(bool, u64)> = self.peers.iter().map(|p| (p.connected, p.rtt_us)).collect();
+        let witnesses = choose_witnesses(&peers, self.me, self.own.next_height(), self.quorums.f());
+        let id = (self.me, &self.domain);
+        let (digest, header, body) = self.own.cut(id, self.now.tick, &self.params, witnesses);
         let signature = self.safety.sign(&digest);
-        let batch = Batch {
-            head: SignedHeader { header, signature },
-            body,
-        };
-        self.own.last = (height, digest);
-        self.own.cut_at = self.now.tick;
+        let head = SignedHeader { header, signature };
         self.look_soon();
-        self.own.cuts.push_back((height, self.now.tick));
-        self.send_own(digest, batch, out);
+        self.send_own(digest, Batch { head, body }, out);
     }
 
     /// R-RESERVE: within the durable reservation a header need not be durable before it leaves.
@@ -202,36 +253,12 @@ impl Replica {
         );
     }
 
-    /// Extends the reservation well before it ends, and not near the window's end: there heights must not skip.
+    /// Extends the reservation when it is time.
     pub(crate) fn reserve(&mut self, out: &mut Outbox) {
-        let run = (self.params.lane_window_heights / 8).max(1);
-        let next = self.own.next_height();
-        let end = self.own.reserved.max(next - 1) + run;
-        let limit = self.lane_floor(self.me) + self.params.lane_window_heights;
-        if self.own.reserving || next + run / 2 <= self.own.reserved || end + 2 * run > limit {
-            return;
+        if let Some(end) = self.own.extend(&self.params, self.lane_floor(self.me)) {
+            let record = Record::Vote(VoteRecord::Reserve(end));
+            self.append(vec![record], Vec::new(), true, Done::Reserved(end), out);
         }
-        self.own.reserving = true;
-        self.own.written = end;
-        let record = Record::Vote(VoteRecord::Reserve(end));
-        self.append(vec![record], Vec::new(), true, Done::Reserved(end), out);
-    }
-
-    /// The f members whose acks come soonest, in turn among equals (R-WITNESS).
-    fn choose_witnesses(&self, height: Height) -> Vec<MemberId> {
-        let n = self.quorums.n() as u64;
-        let mut members: Vec<MemberId> = self.quorums.members().filter(|m| *m != self.me).collect();
-        members.sort_by_key(|m| {
-            let peer = &self.peers[usize::from(*m)];
-            (
-                !peer.connected,
-                peer.rtt_us / EQUAL_RTT_US,
-                (u64::from(*m) + height) % n,
-            )
-        });
-        members.truncate(self.quorums.f());
-        members.sort_unstable();
-        members
     }
 
     pub(crate) fn committed_height(&self, lane: MemberId) -> Height {

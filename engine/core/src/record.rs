@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
 use trireme_crypto::Digest;
 
 use crate::message::{Accepted, Batch, Entry, Qc, Readmission, SignedBlock, SignedTimeout, Tc};
@@ -16,6 +17,8 @@ pub enum Record {
     Batch(Batch),
     /// Everything else.
     Vote(VoteRecord),
+    /// What another ordering than this crate's promises (section 9); only that ordering reads it.
+    Ordering(Bytes),
 }
 
 /// Records other than batches.

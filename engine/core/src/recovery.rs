@@ -19,6 +19,8 @@ impl Replica {
         match record {
             Record::Batch(batch) => self.replay_batch(batch),
             Record::Vote(record) => self.replay_vote(record, out),
+            // A log belongs to one cluster, and a cluster to one ordering.
+            Record::Ordering(_) => {}
         }
         self.try_execute(out);
     }

@@ -301,6 +301,8 @@ impl Replica {
             Message::NotHeld { digest } => self.on_not_held(from, &digest, out),
             // The host's own affair, should one come here.
             Message::FetchState { .. } | Message::StatePart { .. } => {}
+            // Another ordering's words: the gate refused them.
+            Message::Ordering(_) => {}
             Message::Shown(shown) => self.on_shown(from, &shown, out),
             Message::Inquire => self.on_inquire(from, out),
             Message::Recollection(recollection) => self.on_recollection(from, *recollection, out),

@@ -21,7 +21,7 @@ const CHECKPOINTS_TOLD: usize = 16;
 
 /// Votes about the state.
 #[derive(Clone, Debug)]
-pub(crate) struct StateVotes {
+pub struct StateVotes {
     own: BTreeMap<Slot, StateVote>,
     votes: Vec<BTreeMap<Slot, SignedStateVote>>,
     /// By member: votes for checkpoints above the stable one.
@@ -34,7 +34,7 @@ pub(crate) struct StateVotes {
 }
 
 impl StateVotes {
-    pub(crate) fn new(n: usize) -> Self {
+    pub fn new(n: usize) -> Self {
         Self {
             own: BTreeMap::new(),
             votes: vec![BTreeMap::new(); n],
@@ -47,16 +47,16 @@ impl StateVotes {
     }
 
     /// Execution is idle after this slot; its root is voted at `due` if nothing comes.
-    pub(crate) fn idle_from(&mut self, due: Tick, slot: Slot) {
+    pub fn idle_from(&mut self, due: Tick, slot: Slot) {
         self.idle = (!self.own.contains_key(&slot)).then_some((due, slot));
     }
 
-    pub(crate) fn idle_due(&self) -> Option<Tick> {
+    pub fn idle_due(&self) -> Option<Tick> {
         self.idle.map(|i| i.0)
     }
 
     /// What a member is told on connect; `me` are the own votes.
-    pub(crate) fn tell(&self, me: MemberId, mut send: impl FnMut(Message)) {
+    pub fn tell(&self, me: MemberId, mut send: impl FnMut(Message)) {
         let waiting = &self.checkpoints[usize::from(me)];
         let untold = waiting.len().saturating_sub(CHECKPOINTS_TOLD);
         for vote in waiting.values().skip(untold) {
@@ -81,21 +81,21 @@ impl StateVotes {
         stable.is_some_and(|stable| stable.vote.slot >= certificate.vote.slot)
     }
 
-    pub(crate) fn certified(&self) -> Option<&StateVote> {
+    pub fn certified(&self) -> Option<&StateVote> {
         self.certificate.as_ref().map(|c| &c.vote)
     }
 
     /// Certificate of the newest stable checkpoint.
-    pub(crate) fn stable(&self) -> Option<&StateCertificate> {
+    pub fn stable(&self) -> Option<&StateCertificate> {
         self.stable.as_ref()
     }
 
-    pub(crate) fn newest(&self) -> Option<&StateVote> {
+    pub fn newest(&self) -> Option<&StateVote> {
         self.newest.as_ref().map(|v| &v.vote)
     }
 
     /// The most votes held of one member.
-    pub(crate) fn most_votes(&self) -> usize {
+    pub fn most_votes(&self) -> usize {
         let both = self.votes.iter().zip(&self.checkpoints);
         both.map(|(votes, checkpoints)| votes.len() + checkpoints.len())
             .max()
@@ -103,13 +103,13 @@ impl StateVotes {
     }
 
     /// The own vote of a slot, if it is remembered.
-    pub(crate) fn own(&self, me: MemberId, slot: Slot) -> Option<&StateVote> {
+    pub fn own(&self, me: MemberId, slot: Slot) -> Option<&StateVote> {
         let checkpoint = self.checkpoints[usize::from(me)].get(&slot).map(|v| &v.vote);
         self.own.get(&slot).or(checkpoint)
     }
 
     /// Keeps a vote as long as it may count.
-    fn keep(&mut self, from: MemberId, signed: SignedStateVote) {
+    pub fn keep(&mut self, from: MemberId, signed: SignedStateVote) {
         let (kept, most) = if signed.vote.checkpoint {
             (&mut self.checkpoints[usize::from(from)], CHECKPOINTS_PER_MEMBER)
         } else {
@@ -125,7 +125,7 @@ impl StateVotes {
         if checkpoint { &self.checkpoints } else { &self.votes }
     }
 
-    fn equal(&self, vote: &StateVote) -> Vec<(MemberId, Signature)> {
+    pub fn equal(&self, vote: &StateVote) -> Vec<(MemberId, Signature)> {
         let members = (0..).zip(self.table(vote.checkpoint));
         members
             .filter_map(|(m, v)| v.get(&vote.slot).filter(|s| s.vote == *vote).map(|s| (m, s.signature)))
@@ -142,33 +142,57 @@ impl StateVotes {
     }
 
     /// Whether a certificate says something else about that slot.
-    fn contradicts(&self, own: &StateVote) -> bool {
+    pub fn contradicts(&self, own: &StateVote) -> bool {
         let mut certificates = [&self.stable, &self.certificate].into_iter().flatten();
         certificates.any(|c| c.vote.slot == own.slot && c.vote != *own)
     }
 
     /// The newest own vote for a checkpoint that is not stable yet.
-    pub(crate) fn newest_checkpoint(&self, me: MemberId) -> Option<Slot> {
+    pub fn newest_checkpoint(&self, me: MemberId) -> Option<Slot> {
         self.checkpoints[usize::from(me)]
             .last_key_value()
             .map(|(slot, _)| *slot)
     }
 
-    fn is_certified(&self, slot: Slot) -> bool {
+    pub fn is_certified(&self, slot: Slot) -> bool {
         self.certified().is_some_and(|c| c.slot >= slot)
     }
 
-    fn is_stable(&self, slot: Slot) -> bool {
+    pub fn is_stable(&self, slot: Slot) -> bool {
         self.stable.as_ref().is_some_and(|c| c.vote.slot >= slot)
     }
 
     /// A newer checkpoint is stable: votes for it and for older ones have done their work.
-    fn set_stable(&mut self, certificate: StateCertificate) {
+    pub fn set_stable(&mut self, certificate: StateCertificate) {
         let slot = certificate.vote.slot;
         for votes in &mut self.checkpoints {
             *votes = votes.split_off(&(slot + 1));
         }
         self.stable = Some(certificate);
+    }
+
+    /// Keeps an own vote, to be told to whoever connects.
+    pub fn remember(&mut self, me: MemberId, signed: &SignedStateVote) {
+        self.own.insert(signed.vote.slot, signed.vote.clone());
+        while self.own.len() > OWN_ROOTS {
+            self.own.pop_first();
+        }
+        if signed.vote.checkpoint && !self.is_stable(signed.vote.slot) {
+            self.keep(me, signed.clone());
+        }
+        self.newest = Some(signed.clone());
+    }
+
+    /// A verified certificate, if it is the newest.
+    pub fn certify(&mut self, certificate: &StateCertificate) {
+        if !self.is_certified(certificate.vote.slot) {
+            self.certificate = Some(certificate.clone());
+        }
+    }
+
+    /// The slot whose root is to be asked for: execution was idle after it until now.
+    pub fn take_idle(&mut self, now: Tick) -> Option<Slot> {
+        self.idle.take_if(|(due, _)| *due <= now).map(|(_, slot)| slot)
     }
 }
 
@@ -192,15 +216,8 @@ impl Replica {
     pub(crate) fn remember_state(&mut self, vote: StateVote) -> SignedStateVote {
         self.counters.signatures_made += 1;
         let signature = self.keys.sign(&vote.statement(&self.domain));
-        self.state.own.insert(vote.slot, vote.clone());
-        while self.state.own.len() > OWN_ROOTS {
-            self.state.own.pop_first();
-        }
         let signed = SignedStateVote { vote, signature };
-        if signed.vote.checkpoint && !self.state.is_stable(signed.vote.slot) {
-            self.state.keep(self.me, signed.clone());
-        }
-        self.state.newest = Some(signed.clone());
+        self.state.remember(self.me, &signed);
         signed
     }
 
@@ -261,9 +278,7 @@ impl Replica {
             self.alarm(Alarm::StateDiverged { slot: vote.slot }, out);
         }
         let makes_stable = self.makes_stable(&certificate);
-        if !self.state.is_certified(vote.slot) {
-            self.state.certificate = Some(certificate.clone());
-        }
+        self.state.certify(&certificate);
         if makes_stable {
             self.state.set_stable(certificate);
             self.on_stable(out);
@@ -272,10 +287,7 @@ impl Replica {
 
     /// Execution has been idle for long enough: asks for the root, once.
     pub(crate) fn tend_state(&mut self, out: &mut Outbox) {
-        if let Some((due, slot)) = self.state.idle
-            && due <= self.now.tick
-        {
-            self.state.idle = None;
+        if let Some(slot) = self.state.take_idle(self.now.tick) {
             let idle = self.executed() == slot && self.execution.is_idle(self.committed());
             if idle && !self.halted && slot > 0 {
                 out.push(Effect::StateRoot { slot });

@@ -15,12 +15,12 @@ const MINUTE_US: u64 = 60_000_000;
 
 /// An exponentially weighted mean, in microseconds; rises fast, falls slowly.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mean(u64);
+pub struct Mean(u64);
 
 impl Mean {
     /// A single sample counts as twice the mean at most, or as `floor_us`: one that spans a partition says nothing about
     /// what comes after it. Lasting slowness still raises the mean by a quarter with each sample.
-    pub(crate) fn note(&mut self, us: u64, floor_us: u64) {
+    pub fn note(&mut self, us: u64, floor_us: u64) {
         let us = us.min(floor_us.max(2 * self.0));
         self.0 = match self.0 {
             0 => us,
@@ -29,7 +29,8 @@ impl Mean {
         };
     }
 
-    pub(crate) fn us(self) -> u64 {
+    /// Microseconds; 0 before the first sample.
+    pub fn us(self) -> u64 {
         self.0
     }
 }

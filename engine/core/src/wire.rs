@@ -55,6 +55,7 @@ enum Small {
     Recollection(Box<Recollection>),
     LeaveView(View),
     Readmitted(Box<Readmission>),
+    Ordering(Bytes),
 }
 
 /// Whether a message goes over the bulk class of a channel: only data that may be large and may wait.
@@ -106,6 +107,8 @@ pub fn decode_envelope(frame: Bytes) -> Result<Envelope, Reject> {
 pub const RECORD_BATCH: u8 = 1;
 /// Kind of a record in the log: everything else.
 pub const RECORD_VOTE: u8 = 2;
+/// Kind of a record in the log: what another ordering than this crate's writes.
+pub const RECORD_ORDERING: u8 = 3;
 
 /// Kind, head and body of a record; the payload in the log is head and body in a row.
 pub fn encode_record(record: &Record) -> (u8, Vec<u8>, Bytes) {
@@ -116,6 +119,7 @@ pub fn encode_record(record: &Record) -> (u8, Vec<u8>, Bytes) {
             (RECORD_BATCH, head, batch.body.clone())
         }
         Record::Vote(vote) => (RECORD_VOTE, encode(vote), Bytes::new()),
+        Record::Ordering(bytes) => (RECORD_ORDERING, Vec::new(), bytes.clone()),
     }
 }
 
@@ -126,6 +130,7 @@ pub fn decode_record(kind: u8, payload: Bytes) -> Result<Record, Reject> {
         RECORD_VOTE => Ok(Record::Vote(
             decode::<VoteRecord>(&payload).map_err(|_| Reject::Malformed)?,
         )),
+        RECORD_ORDERING => Ok(Record::Ordering(payload)),
         _ => Err(Reject::Malformed),
     }
 }
@@ -186,6 +191,7 @@ impl Small {
             Message::Recollection(x) => Self::Recollection(x),
             Message::LeaveView(x) => Self::LeaveView(x),
             Message::Readmitted(x) => Self::Readmitted(x),
+            Message::Ordering(x) => Self::Ordering(x),
         }
     }
 
@@ -219,6 +225,7 @@ impl Small {
             Self::Recollection(x) => Message::Recollection(x),
             Self::LeaveView(x) => Message::LeaveView(x),
             Self::Readmitted(x) => Message::Readmitted(x),
+            Self::Ordering(x) => Message::Ordering(x),
         }
     }
 }

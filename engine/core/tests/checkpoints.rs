@@ -226,7 +226,7 @@ fn remaining(actor: &Actor) -> Vec<Record> {
         Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => {
             block.block.slot >= slot || carried(actor, standing, *at)
         }
-        Record::Vote(_) => *at >= standing,
+        Record::Vote(_) | Record::Ordering(_) => *at >= standing,
         Record::Batch(_) => true,
     };
     let all = actor.records.iter().enumerate();

@@ -213,7 +213,7 @@ impl<D: PeerDoor> Peers<D> {
 }
 
 /// Kinds of messages, as [`kind`] numbers them.
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 25] = [
     "batch",
     "ack",
     "certificate",
@@ -238,6 +238,7 @@ const KINDS: [&str; 24] = [
     "recollection",
     "leave_view",
     "readmitted",
+    "raft",
 ];
 
 fn kind(message: &Message) -> usize {
@@ -266,6 +267,7 @@ fn kind(message: &Message) -> usize {
         Message::Recollection(_) => 21,
         Message::LeaveView(_) => 22,
         Message::Readmitted(_) => 23,
+        Message::Ordering(_) => 24,
     }
 }
 

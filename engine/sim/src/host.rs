@@ -202,7 +202,7 @@ impl Host {
             match record {
                 Record::Batch(batch) => messages.push(Message::Batch(batch)),
                 Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => blocks.push(*block),
-                Record::Vote(other) => unreachable!("{other:?} has no digest"),
+                other @ (Record::Vote(_) | Record::Ordering(_)) => unreachable!("{other:?} has no digest"),
             }
         }
         if !blocks.is_empty() {

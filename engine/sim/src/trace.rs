@@ -169,6 +169,7 @@ fn record(record: &Record) -> String {
         Record::Vote(VoteRecord::Committed(slot, _)) => format!("committed s{slot}"),
         Record::Vote(VoteRecord::Quarantined(cause)) => format!("quarantined: {}", cause.name()),
         Record::Vote(VoteRecord::Readmitted(way)) => format!("readmitted at v{} s{}", way.qc.at.view, way.qc.at.slot),
+        Record::Ordering(bytes) => format!("another ordering's, {} bytes", bytes.len()),
         Record::Vote(VoteRecord::Standing(standing)) => format!("standing, {} listed", standing.accepted.len()),
     }
 }
@@ -235,6 +236,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Recollection(told) => format!("recollection v{}, {} tips", told.entry.view(), told.tips.len()),
         Message::LeaveView(view) => format!("leave v{view}"),
         Message::Readmitted(way) => format!("readmitted at v{} s{}", way.qc.at.view, way.qc.at.slot),
+        Message::Ordering(bytes) => format!("another ordering's, {} bytes", bytes.len()),
         Message::FetchState { slot, part } => format!("fetch part {part} of the state of s{slot}"),
         Message::StatePart { slot, part, bytes } => {
             format!("part {part} of the state of s{slot}, {} bytes", bytes.len())

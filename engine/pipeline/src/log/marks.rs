@@ -51,7 +51,7 @@ pub(crate) fn encode(record: &Record, domain: &Domain) -> EncodedRecord {
         }
         Record::Vote(VoteRecord::Block(signed)) => (Some(signed.block.digest(domain)), BLOCK | signed.block.slot, true),
         Record::Vote(VoteRecord::Committed(..)) => (None, 0, true),
-        Record::Vote(_) => (None, 0, false),
+        Record::Vote(_) | Record::Ordering(_) => (None, 0, false),
     };
     let (kind, head, body): (u8, Vec<u8>, Bytes) = trireme_core::wire::encode_record(record);
     EncodedRecord {

@@ -305,7 +305,7 @@ impl Edit {
             Message::LeaveView(view) => self.number(view, None),
             Message::Recollection(told) => self.list(&mut told.tips, peer!(Message::Recollection(o) => &o.tips)),
             Message::Readmitted(way) => self.qc(&mut way.qc, peer!(Message::Readmitted(o) => &o.qc)),
-            Message::Shown(_) | Message::Inquire => {}
+            Message::Shown(_) | Message::Inquire | Message::Ordering(_) => {}
         }
     }
 }

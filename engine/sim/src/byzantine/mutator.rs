@@ -45,7 +45,8 @@ pub(crate) fn kind(message: &Message) -> u64 {
         | Message::Inquire
         | Message::Recollection(_)
         | Message::LeaveView(_)
-        | Message::Readmitted(_) => STATE_KIND,
+        | Message::Readmitted(_)
+        | Message::Ordering(_) => STATE_KIND,
     }
 }
 

@@ -359,7 +359,7 @@ fn record_key(record: &Record, domain: &Domain) -> Option<RecordKey> {
     let digest = match record {
         Record::Batch(batch) => batch.head.header.digest(domain),
         Record::Vote(VoteRecord::Accept(signed) | VoteRecord::Block(signed)) => signed.block.digest(domain),
-        Record::Vote(_) => return None,
+        Record::Vote(_) | Record::Ordering(_) => return None,
     };
     Some(RecordKey(digest.0))
 }

@@ -116,7 +116,7 @@ impl PlainDisk {
         let lives = |record: &Record| match record {
             Record::Batch(batch) => batch.head.header.height > heights[usize::from(batch.head.header.lane)],
             Record::Vote(VoteRecord::Accept(block) | VoteRecord::Block(block)) => block.block.slot >= *slot,
-            Record::Vote(_) => false,
+            Record::Vote(_) | Record::Ordering(_) => false,
         };
         let tail = self.records.split_off(head);
         let (kept, dropped): (Vec<Record>, Vec<Record>) = self.records.drain(..).partition(lives);

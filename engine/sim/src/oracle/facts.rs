@@ -63,7 +63,8 @@ impl Facts {
                 | VoteRecord::Standing(_)
                 | VoteRecord::Quarantined(_)
                 | VoteRecord::Readmitted(_),
-            ) => {}
+            )
+            | Record::Ordering(_) => {}
         }
     }
 

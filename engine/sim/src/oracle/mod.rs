@@ -237,7 +237,8 @@ impl Oracle {
                 | VoteRecord::Standing(_)
                 | VoteRecord::Quarantined(_)
                 | VoteRecord::Readmitted(_),
-            ) => {}
+            )
+            | Record::Ordering(_) => {}
         }
     }
 

@@ -67,7 +67,7 @@ pub(super) fn mark(record: &Record) -> u64 {
     match record {
         Record::Batch(batch) => u64::from(batch.head.header.lane) << 48 | batch.head.header.height,
         Record::Vote(VoteRecord::Accept(signed) | VoteRecord::Block(signed)) => 1 << 63 | signed.block.slot,
-        Record::Vote(_) => 0,
+        Record::Vote(_) | Record::Ordering(_) => 0,
     }
 }
 
