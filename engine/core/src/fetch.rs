@@ -190,6 +190,15 @@ impl Fetcher {
         self.wants.retain(|d, w| keep(d, &w.kind));
     }
 
+    /// What lies at or below these heights is executed: it is not asked for any more, and others may have released it.
+    pub fn raise_floors(&mut self, executed: impl Fn(MemberId) -> Height) {
+        for want in self.wants.values_mut() {
+            if let Kind::Batch { lane, height, floor } = &mut want.kind {
+                *floor = (*floor).max(executed(*lane)).min(height.saturating_sub(1));
+            }
+        }
+    }
+
     pub fn next_due(&self) -> Option<Tick> {
         self.wants.values().map(|w| w.due).min()
     }

@@ -67,6 +67,13 @@ impl Replica {
             crate::fetch::Kind::Block { slot, .. } => *slot > committed && chain.get(digest).is_none(),
             crate::fetch::Kind::Batch { lane, .. } => lanes[usize::from(*lane)].get(digest).is_none(),
         });
+        let executed = self
+            .chain
+            .committed_at(self.executed())
+            .filter(|_| self.fetch.wanted() > 0);
+        if let Some(block) = executed.and_then(|digest| self.chain.get(&digest)) {
+            self.fetch.raise_floors(|lane| block.cut[usize::from(lane)].height);
+        }
         let connected = self.connected();
         for (to, message) in self.fetch.tend(self.now.tick, self.fetch_wait_us(), &connected) {
             self.send(crate::api::To::One(to), message, out);

@@ -370,6 +370,32 @@ fn one_that_nobody_answers_fetches_an_image_after_a_while() {
     assert_eq!(r1.transfers, [8]);
 }
 
+/// Found by seed 224 of the simulator: the request for a batch above an image went on asking for what the image covers.
+/// Whoever held the batch had released that, and answered that it holds nothing.
+#[test]
+fn what_an_image_covers_is_not_asked_for_any_more() {
+    let lab = lab();
+    let (mut r1, blocks) = left_behind(&lab);
+    let (below, _) = lab.batch(0, 2, (1, Digest::ZERO));
+    let (tip, batch) = lab.batch(0, 3, (2, below));
+    r1.hear(0, Message::Batch(batch)).unwrap();
+    let floors = |actor: &Actor| -> Vec<u64> {
+        let floor = |message: &Message| match message {
+            Message::FetchBatches { digest, floor, .. } if *digest == tip => Some(*floor),
+            _ => None,
+        };
+        actor.sent.iter().filter_map(|out| floor(&out.message)).collect()
+    };
+    r1.wait(1_000);
+    assert_eq!(floors(&r1).last(), Some(&0));
+    let mut anchor = blocks[7].1.block.clone();
+    (anchor.cut[0].height, anchor.cut[0].digest) = (2, below);
+    let (digest, anchor) = lab.sign_block(anchor);
+    install(&lab, &mut r1, (8, digest), &anchor);
+    r1.wait(2_000_000);
+    assert_eq!(floors(&r1).last(), Some(&2));
+}
+
 fn commit_claims(actor: &mut Actor, slot: Slot, digest: Digest) {
     for member in [0, 2] {
         actor.hear(member, Message::Committed { slot, digest }).unwrap();

@@ -56,11 +56,15 @@ pub(crate) fn build_hosts(
             params: plan.params.clone(),
             keys,
             genesis,
-            clock: Clock::new(
-                prng.below(1 << 40),
-                prng.below(plan.drift_ppm + 1),
-                prng.below(plan.wall_spread_us + 1),
-            ),
+            clock: {
+                let (origin, fast) = (prng.below(1 << 40), prng.below(plan.drift_ppm + 1));
+                let clock = Clock::new(origin, fast, prng.below(plan.wall_spread_us + 1));
+                let jump = plan.clock_jump;
+                clock.ahead_until(
+                    jump.map_or(0, |jump| jump.ahead_us),
+                    jump.map_or(0, |jump| jump.until_us),
+                )
+            },
             disk: Disk::new(plan.disk.clone(), &plan.storage, host as u64, ring.domain()),
             bugs: options.bugs.clone(),
         })

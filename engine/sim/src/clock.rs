@@ -14,6 +14,8 @@ pub(crate) struct Clock {
     fast_ppm: u64,
     /// By how much the wall clock is ahead of the slowest one.
     wall_ahead_us: u64,
+    /// By how much it is ahead for a while, and until when.
+    jump: (u64, u64),
 }
 
 impl Clock {
@@ -22,15 +24,26 @@ impl Clock {
             origin_us,
             fast_ppm,
             wall_ahead_us,
+            jump: (0, 0),
+        }
+    }
+
+    /// The wall clock is ahead by so much more until a simulated time.
+    pub(crate) fn ahead_until(self, ahead_us: u64, until_us: u64) -> Self {
+        Self {
+            jump: (ahead_us, until_us),
+            ..self
         }
     }
 
     /// What this replica's clocks show at a simulated time. The wall clock is disciplined: it is off, but does not drift.
     pub(crate) fn now(&self, time_us: u64) -> Now {
         let passed = time_us + self.gain(time_us);
+        let (ahead, until) = self.jump;
+        let jump = if time_us < until { ahead } else { 0 };
         Now {
             tick: Tick(self.origin_us + passed),
-            wall_us: WALL_START_US + self.wall_ahead_us + time_us,
+            wall_us: WALL_START_US + self.wall_ahead_us + jump + time_us,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::keys::MemberKeys;
 use crate::machine::Machine;
 use crate::network::{HostId, LinkId};
-use crate::oracle::Facts;
+use crate::oracle::{Facts, TimerWatch};
 use crate::quarantine::Memory;
 use crate::vault::{Fetched, Vault};
 
@@ -65,6 +65,9 @@ pub(crate) struct Host {
     pub(crate) view: View,
     /// When it entered that view, or began again in it.
     pub(crate) entered_at: u64,
+    pub(crate) timer: TimerWatch,
+    /// What it had committed when it began: read from the log, not by votes.
+    pub(crate) recovered: Slot,
     params: Params,
     keys: Arc<MemberKeys>,
     genesis: Digest,
@@ -100,7 +103,6 @@ impl Host {
             gone: false,
             lost: false,
             memory: Memory::default(),
-            clock: parts.clock,
             disk: parts.disk,
             known: 0,
             facts: Facts::default(),
@@ -115,6 +117,9 @@ impl Host {
             committed: 0,
             view: 0,
             entered_at: 0,
+            timer: watch(&parts.params, &parts.clock, 0, 0),
+            recovered: 0,
+            clock: parts.clock,
             params: parts.params,
             keys,
             genesis: parts.genesis,
@@ -171,6 +176,8 @@ impl Host {
         self.committed = 0;
         self.view = replica.view();
         self.entered_at = time_us;
+        self.recovered = replica.committed();
+        self.timer = watch(&self.params, &self.clock, time_us, self.view);
         self.replica = Some(replica);
     }
 
@@ -218,6 +225,11 @@ impl Host {
         let slot = self.machine.executed();
         self.machine.state_root(slot)
     }
+}
+
+fn watch(params: &Params, clock: &Clock, time_us: u64, view: View) -> TimerWatch {
+    let (n, f) = (usize::from(params.n), usize::from(params.f));
+    TimerWatch::new(n, f, params.timer_decay_commits, clock.now(time_us).tick.0, view)
 }
 
 fn replica(params: &Params, keys: &Arc<MemberKeys>, genesis: Digest, bugs: &Bugs) -> Replica {

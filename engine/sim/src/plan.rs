@@ -166,6 +166,15 @@ pub(crate) struct Scope {
     pub(crate) to: u64,
 }
 
+/// The time source of all wall clocks is ahead, until somebody sets it right: blocks of that time have timestamps from
+/// the future (R-ACCEPT 4's escape).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClockJump {
+    pub(crate) until_us: u64,
+    pub(crate) ahead_us: u64,
+}
+
 /// How clients behave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,13 +229,15 @@ pub(crate) struct Plan {
     pub(crate) rogues: Vec<RoguePlan>,
     #[serde(default)]
     pub(crate) scopes: Vec<Scope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock_jump: Option<ClockJump>,
 }
 
 impl Plan {
     /// Draws a run.
     pub(crate) fn draw(prng: &mut Prng, options: &Options) -> Self {
         // What came later draws from a stream of its own, so that seeds keep their meaning.
-        let mut fork = prng.aside(LIARS);
+        let (mut fork, mut late) = (prng.aside(LIARS), prng.aside(LATE));
         let mut checkpoints = prng.aside(CHECKPOINTS);
         let n = options.n.unwrap_or_else(|| prng.pick(&[4, 4, 4, 4, 5, 6, 6, 7, 7, 10]));
         let most = (n - 1) / 3;
@@ -285,11 +296,13 @@ impl Plan {
             collude: false,
             rogues: Vec::new(),
             scopes: Vec::new(),
+            clock_jump: None,
         };
         plan.draw_liars(&mut fork, options);
         if tiny && options.byzantine {
             plan.draw_checkpoint_liars(&mut checkpoints);
         }
+        plan.draw_late(&mut late, options);
         plan
     }
 }
@@ -305,8 +318,25 @@ fn draw_checkpoints(prng: &mut Prng, params: &mut Params) {
     params.checkpoint_bytes = prng.pick(&[400, 2_000, 256 << 20]);
     params.log_window = params.checkpoint_slots * prng.pick(&[2, 3, 4, 8]);
 }
+/// Separates the stream of `draw_late`.
+const LATE: u64 = 0x4C41_5445_5F76_3031;
 
 impl Plan {
+    /// What came later still: beginnings of views, clocks that jump.
+    fn draw_late(&mut self, prng: &mut Prng, options: &Options) {
+        if options.chaos && prng.percent(6) {
+            self.clock_jump = Some(ClockJump {
+                until_us: prng.below(self.chaos_us),
+                ahead_us: prng.pick(&[2_000_000, 60_000_000, 3_600_000_000]),
+            });
+        }
+        for role in &mut self.roles {
+            if let Role::Byzantine { habits, .. } = role {
+                Habit::draw_openings(habits, prng);
+            }
+        }
+    }
+
     /// More habits for faulty members, collusion, faulty clients, losses in a small scope.
     fn draw_liars(&mut self, prng: &mut Prng, options: &Options) {
         if options.chaos && prng.percent(25) {
@@ -542,7 +572,7 @@ impl Plan {
             .map(|(m, role)| format!("  {m}: {role:?}"))
             .collect();
         format!(
-            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}, collude {}, {:?}, {:?}",
+            "{:?}\n{}\nlatency {} us, {:?}, {:?}, {:?}, {:?}\nchaos until {} us, lost then: {:?}, collude {}, {:?}, {:?}, {:?}",
             self.params,
             roles.join("\n"),
             self.latency_us,
@@ -554,7 +584,8 @@ impl Plan {
             self.lost,
             self.collude,
             self.rogues,
-            self.scopes
+            self.scopes,
+            self.clock_jump
         )
     }
 }

@@ -380,7 +380,19 @@ impl World<'_> {
         }
         match check(&self.hosts[to].context, member, envelope) {
             Ok(checked) if self.routed(to, member, checked.message()) => {}
-            Ok(checked) => self.step(to, Input::Message(checked)),
+            Ok(checked) => {
+                let told = match checked.message() {
+                    Message::Committed { slot, .. } => Some(*slot),
+                    _ => None,
+                };
+                let before = self.hosts[to].committed;
+                self.step(to, Input::Message(checked));
+                // The claim itself brought the commit: no vote did.
+                let state = &self.hosts[to];
+                if told.is_some_and(|slot| before < slot && slot <= state.committed && state.correct) {
+                    self.oracle.verdict.count("a laggard commits what it is told");
+                }
+            }
             Err(reason) => {
                 let scene = self.scene(to);
                 let wrong = self.hosts[from].judged() && self.hosts[to].judged();

@@ -13,7 +13,7 @@ pub const SOMETIMES: &[&str] = &[
     "a faulty leader equivocates",
     "a faulty member falls silent",
     "a faulty member votes twice",
-    "a laggard is told what is committed",
+    "a laggard commits what it is told",
     "a log is damaged for good",
     "a log is rolled back",
     "a log is wiped",

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use trireme_core::View;
 use trireme_core::api::Input;
+use trireme_core::{MemberId, Slot, View};
 use trireme_crypto::{context, hash_parts};
 
 use crate::build::{build_hosts, build_rogues};
@@ -17,7 +17,7 @@ use crate::host::{Host, Sides};
 use crate::keys::Ring;
 use crate::lasso::Lasso;
 use crate::network::{HostId, Network};
-use crate::oracle::{Oracle, Scene, Sizes, judge_budgets};
+use crate::oracle::{Oracle, Scene, Shown, Sizes, judge_budgets};
 use crate::plan::{Options, Plan, Role};
 use crate::prng::Prng;
 use crate::quarantine::Forget;
@@ -380,6 +380,11 @@ impl<'a> World<'a> {
             }
         }
         let committed = replica.committed();
+        let doublings = replica.timer_doublings();
+        self.look_at_timer(host, committed, view, doublings);
+        let Some(replica) = &self.hosts[host].replica else {
+            return;
+        };
         if self.hosts[host].judged() && self.events.is_multiple_of(HELD_EVERY) {
             let (held, settled) = (replica.held(), replica.executed() == committed);
             let params = &self.plan.params;
@@ -391,6 +396,30 @@ impl<'a> World<'a> {
         self.hosts[host].committed = committed;
         self.hosts[host].view = view;
         self.arm(host);
+    }
+
+    /// R-TIMER, judged by what the replica committed since the last step.
+    fn look_at_timer(&mut self, host: HostId, committed: Slot, view: View, doublings: (u32, u32)) {
+        let (scene, members) = (self.scene(host), self.plan.roles.len() as u64);
+        let replica = self.hosts[host].replica.as_ref().filter(|_| self.hosts[host].correct);
+        let Some(replica) = replica else { return };
+        let state = &self.hosts[host];
+        let before = state.committed.max(state.recovered);
+        let (slots, installed) = (before + 1..=committed, state.vault.base > before);
+        let leader = |slot: Slot| {
+            let block = self.oracle.chain.get(&replica.committed_digest(slot)?)?;
+            MemberId::try_from(block.view % members).ok()
+        };
+        let leaders: Vec<MemberId> = slots.filter_map(leader).collect();
+        let now_us = self.hosts[host].clock.now(self.time).tick.0;
+        let (watch, verdict) = (&mut self.hosts[host].timer, &mut self.oracle.verdict);
+        let shown = Shown {
+            now_us,
+            view,
+            doublings,
+            installed,
+        };
+        watch.look(scene, verdict, shown, &leaders);
     }
 
     /// Sees to it that a timer event comes when the replica wants to be woken.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::strategy::Strategy;
-use super::{certificates, collusion, fetching, lane, leader, mutator, replica, states, timing};
+use super::{certificates, collusion, fetching, lane, leader, mutator, openings, replica, states, timing};
 use crate::prng::Prng;
 
 macro_rules! habits {
@@ -153,6 +153,13 @@ habits! {
     FalseCheckpoints = "lie: checkpoint that is none", [18], |_: &mut Prng| states::FalseCheckpoints;
     /// Shows the oldest certificate of a state instead of newer ones.
     StaleCertificates = "lie: stale certificate of a state", [16, 18], |_: &mut Prng| states::StaleCertificates::default();
+
+    /// A view begins by the Tc of the view before the last one.
+    StaleTc = "lie: first block on an older Tc", [5], |_: &mut Prng| openings::StaleTc;
+    /// A second beginning, on a certificate of the view that begins.
+    LateFirst = "lie: first block on a Qc of its own view", [5], |_: &mut Prng| openings::LateFirst::new();
+    /// Hands its view off and keeps it.
+    HandoffChild = "lie: block under an own handoff", [7], |_: &mut Prng| openings::HandoffChild;
 }
 
 impl Habit {
@@ -160,6 +167,9 @@ impl Habit {
     const OLD: usize = 20;
     /// Those that come where checkpoints are frequent; the last of all.
     pub(crate) const STATES: [Self; 3] = [Self::FalseParts, Self::FalseCheckpoints, Self::StaleCertificates];
+    /// How a view may begin and end; in a stream of their own each time, too.
+    const OPENINGS: [Self; 3] = [Self::StaleTc, Self::LateFirst, Self::HandoffChild];
+    const LIBRARY: usize = Self::ALL.len() - Self::STATES.len() - Self::OPENINGS.len();
 
     /// One to four habits.
     pub(crate) fn draw(prng: &mut Prng) -> Vec<Self> {
@@ -181,6 +191,15 @@ impl Habit {
         Self::SharedVotes,
     ];
 
+    /// In some seeds, one way to begin or to end a view.
+    pub(crate) fn draw_openings(habits: &mut Vec<Self>, prng: &mut Prng) {
+        if prng.percent(20) {
+            habits.push(prng.pick(&Self::OPENINGS));
+            habits.sort_unstable();
+            habits.dedup();
+        }
+    }
+
     /// Puts up to three more of the whole catalogue beside those drawn, or instead of them.
     pub(crate) fn draw_more(habits: &mut Vec<Self>, collude: bool, prng: &mut Prng) {
         match prng.below(10) {
@@ -189,7 +208,7 @@ impl Habit {
             _ => {}
         }
         for _ in 0..prng.range(1, 3) {
-            habits.push(prng.pick(&Self::ALL[Self::OLD..Self::ALL.len() - Self::STATES.len()]));
+            habits.push(prng.pick(&Self::ALL[Self::OLD..Self::LIBRARY]));
         }
         if collude {
             habits.push(prng.pick(&Self::TOGETHER));

@@ -15,6 +15,7 @@ mod lane;
 mod leader;
 mod memory;
 mod mutator;
+mod openings;
 mod past;
 mod replica;
 mod states;

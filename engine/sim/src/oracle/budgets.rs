@@ -4,7 +4,9 @@ use trireme_core::{Held, Params};
 
 use super::{Scene, Verdict};
 
-/// Bodies under check, digests that are asked for: as many as one member may bring up, for each member.
+/// What is asked for at once (PROTOCOL.md, section 11).
+const MOST_WANTED: usize = 256;
+/// Bodies under check: as many as one member may bring up, for each member.
 const FOR_EACH_MEMBER: usize = 256;
 
 /// Votes on states of one member: those of a few slots, and those for checkpoints that are not stable.
@@ -21,7 +23,8 @@ pub(crate) fn judge_budgets(scene: Scene, verdict: &mut Verdict, params: &Params
         ("slots of votes of a member", held.vote_slots, blocks.max(8)),
         ("views of votes", held.vote_views, 64 + 8),
         ("votes of a member for a view ahead", held.future_votes, 2 * window),
-        ("digests asked for", held.wanted, FOR_EACH_MEMBER * n),
+        // R-FETCH: one table for what blocks, certificates and commits name, and for eight words of each member.
+        ("digests asked for", held.wanted, MOST_WANTED),
         ("bodies under check", held.jobs, FOR_EACH_MEMBER * n),
         ("votes on states of a member", held.state_votes, STATE_VOTES),
     ];
@@ -67,7 +70,7 @@ mod tests {
                 future_votes: 129,
                 ..none
             },
-            Held { wanted: 1_025, ..none },
+            Held { wanted: 257, ..none },
             Held { jobs: 1_025, ..none },
             Held {
                 state_votes: 73,

@@ -51,6 +51,14 @@ impl Oracle {
                 });
             }
         }
+        // R-TIMEOUT-VALID: nobody reports what lies in the future of the view that it left.
+        let early = |entry: &&trireme_core::message::TcEntry| {
+            entry.high_qc.view > tc.view || entry.accepted.iter().any(|listed| listed.0 > tc.view)
+        };
+        let future = tc.timeouts.iter().find(early).map(|entry| entry.member);
+        self.verdict.check(future.is_none(), scene, "9", || {
+            format!("a Tc of view {} where {future:?} reports a later view", tc.view)
+        });
         let top = tc.timeouts.iter().map(|t| t.high_qc).max();
         self.verdict.check(top == Some(tc.high_qc.at), scene, "9", || {
             format!("a Tc of view {} whose Qc is not the greatest", tc.view)
@@ -79,6 +87,11 @@ impl Oracle {
             }
         }
         if let Some(parent) = self.chain.get(&block.parent) {
+            // R-ACCEPT 2: what a handoff's Qc opens the next view with may not be followed in its own view as well.
+            let handed_off = parent.view == block.view && parent.handoff;
+            self.verdict.check(!handed_off, scene, "8", || {
+                format!("accepts {digest} under a handoff of its own view {}", block.view)
+            });
             self.verdict.check(block.timestamp > parent.timestamp, scene, "1", || {
                 format!("accepts slot {} with a timestamp not above its parent's", block.slot)
             });

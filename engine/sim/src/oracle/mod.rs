@@ -10,11 +10,13 @@ mod facts;
 mod history;
 mod model;
 mod statements;
+mod timer;
 
 pub(crate) use budgets::judge_budgets;
 pub(crate) use chain::{Chain, safe_tip};
 pub(crate) use facts::Facts;
 pub(crate) use history::{Applied, History, payload_digest};
+pub(crate) use timer::{Shown, TimerWatch};
 
 use std::collections::{BTreeMap, BTreeSet};
 

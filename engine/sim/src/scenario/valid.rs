@@ -96,6 +96,7 @@ fn times(scenario: &Scenario) -> Option<Wrong> {
         ("chaos_us", plan.chaos_us),
         ("retry_us", plan.load.retry_us),
         ("jitter_us", plan.weather.jitter_us),
+        ("ahead_us", plan.clock_jump.map_or(0, |jump| jump.ahead_us)),
     ];
     for (name, us) in times {
         if us > LONGEST_US {

@@ -31,6 +31,7 @@ const ORDINARY: &[Change] = &[
     ("frames stay what they are", |plan| plan.encode = false),
     ("clocks do not drift", |plan| plan.drift_ppm = 0),
     ("clocks agree", |plan| plan.wall_spread_us = 0),
+    ("clocks do not jump", |plan| plan.clock_jump = None),
     ("turns take no time", |plan| plan.turn_us = 1),
     ("execution takes no time", |plan| plan.execution_us = 10),
     ("verification takes no time", |plan| plan.verification_us = 10),
