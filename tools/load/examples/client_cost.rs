@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{Doors, keys};
 use trireme_config::{AppKind, ClientAuth};
-use trireme_load::{LoadOptions, Rate, Stop, run_blocking};
+use trireme_load::{Aim, LoadOptions, Rate, Stop, run_blocking};
 
 fn main() {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
@@ -23,6 +23,11 @@ fn main() {
         (ClientAuth::Signed, 1, 512, Rate::PerSecond(12_000.0)),
     ] {
         let doors = Doors::open(AppKind::Null, auth);
+        let keys = keys(16);
+        let aim = Aim::Trireme {
+            cluster: &doors.cluster,
+            keys: &keys,
+        };
         let options = LoadOptions {
             duration: Duration::from_secs(seconds),
             app: AppKind::Null,
@@ -31,8 +36,7 @@ fn main() {
             rate,
             ..LoadOptions::default()
         };
-        let report = run_blocking(&doors.cluster, &keys(16), &options, &Stop::default(), None, |_| {})
-            .expect("the doors answer");
+        let report = run_blocking(aim, &options, &Stop::default(), None, |_| {}).expect("the doors answer");
         let s = &report.record.summary;
         let rate = match rate {
             Rate::Max => "max".to_owned(),

@@ -8,7 +8,7 @@
 //! One thread does it all: arrivals, signing, replies of all replicas, histograms. More threads are more processes, each
 //! a part of one load ([`Start`], [`merge`]). Everything acknowledged is recorded ([`Acknowledged`]), so that it can be
 //! compared with what the replicas say they executed. What was measured is a [`Record`]: with [`GeneratorCheck`], which
-//! says whether the generator itself was the limit.
+//! says whether the generator itself was the limit. Whom the load is made on is an [`Aim`].
 #![forbid(unsafe_code)]
 
 mod acknowledged;
@@ -34,6 +34,7 @@ mod shape;
 mod sizes;
 mod summary;
 mod sweep;
+mod target;
 mod words;
 mod workload;
 
@@ -51,5 +52,6 @@ pub use shape::Arrivals;
 pub use sizes::Sizes;
 pub use summary::{LatencyUs, OperationFigures, Second, Summary};
 pub use sweep::{Search, Slo, Step, SweepReport};
+pub use target::{Aim, EtcdServer, EtcdState, etcd_hash, etcd_state};
 pub use words::{BadWords, duration};
 pub use workload::{Mix, Operation, Workload};

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use trireme_client::{Completion, Fleet};
+use trireme_client::Completion;
 
 use crate::acknowledged::Recorder;
 use crate::alarm::Alarm;
@@ -19,6 +19,7 @@ use crate::payload::{Asked, Payloads};
 use crate::record::{Record, Setting};
 use crate::run::{Report, Start, Stop};
 use crate::summary::{LatencyUs, Second, Summary};
+use crate::target::Target;
 
 /// Seconds shorter than this at the end of the measured time are left to the drain's first.
 const SHORTEST_SECOND_NS: u64 = 100_000_000;
@@ -46,7 +47,7 @@ pub(crate) enum Source {
 
 pub(crate) struct Load<'a> {
     pub(crate) options: &'a LoadOptions,
-    pub(crate) driver: Fleet,
+    pub(crate) driver: Target,
     pub(crate) source: Source,
     pub(crate) payloads: Payloads,
     pub(crate) meter: Meter,
@@ -77,7 +78,7 @@ pub(crate) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(crate) fn new(driver: Fleet, options: &'a LoadOptions) -> Result<Self, LoadError> {
+    pub(crate) fn new(driver: Target, options: &'a LoadOptions) -> Result<Self, LoadError> {
         let from_ns = nanos(options.warm_up);
         let end_ns = from_ns.saturating_add(nanos(options.duration));
         let source = match options.rate {
@@ -137,7 +138,8 @@ impl<'a> Load<'a> {
             let mut at = pin!(at);
             let wanted = poll_fn(|cx| {
                 while self.driver.poll(cx).is_ready() {
-                    self.driver.completions().for_each(drop);
+                    self.driver.take_completions(&mut self.done);
+                    self.done.clear();
                 }
                 at.as_mut().poll(cx)
             });
@@ -147,7 +149,8 @@ impl<'a> Load<'a> {
             self.alarm.set(pause);
             poll_fn(|cx| {
                 while self.driver.poll(cx).is_ready() {
-                    self.driver.completions().for_each(drop);
+                    self.driver.take_completions(&mut self.done);
+                    self.done.clear();
                 }
                 self.alarm.poll(cx)
             })
@@ -250,7 +253,7 @@ impl<'a> Load<'a> {
             now_ns,
             in_flight: self.in_flight,
             backlog: self.backlog(),
-            connected: self.driver.connected().count(),
+            connected: self.driver.connected(),
         };
         let second = self.meter.end_second(&moment);
         self.seconds.push(second.clone());
@@ -269,7 +272,7 @@ impl<'a> Load<'a> {
 
     pub(crate) fn take_completions(&mut self) -> Result<(), LoadError> {
         let mut done = std::mem::take(&mut self.done);
-        done.extend(self.driver.completions());
+        self.driver.take_completions(&mut done);
         let now = self.now_ns();
         for completion in done.drain(..) {
             self.on_completion(now, completion)?;

@@ -183,6 +183,14 @@ pub enum LoadError {
     /// The cluster cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// A server of etcd cannot be reached.
+    #[error("cannot connect to the etcd server at {server}: {source}")]
+    Etcd {
+        /// Where.
+        server: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The cluster accepts nothing from these clients, or a request is above its limits.
     #[error("no request is accepted: {0}")]
     Refused(SubmitError),

@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
-use trireme_client::{ClientKeys, Fleet, Options};
-use trireme_config::Cluster;
-use trireme_transport::wan::Live;
-
 use crate::acknowledged::Acknowledged;
 use crate::making::Load;
-use crate::options::{LoadError, LoadOptions, Rate};
+use crate::options::{LoadError, LoadOptions};
 use crate::record::Record;
 use crate::summary::Second;
+use crate::target::{Aim, Target};
+use tokio::sync::oneshot;
 
 /// Ends a run early, from any thread; it then waits for what is outstanding, and reports.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +52,7 @@ pub struct Report {
 ///
 /// [`LoadError`].
 pub fn run_blocking(
-    cluster: &Cluster,
-    keys: &ClientKeys,
+    aim: Aim<'_>,
     options: &LoadOptions,
     stop: &Stop,
     start: Option<Start>,
@@ -67,7 +63,7 @@ pub fn run_blocking(
         operation: "making a runtime",
         source,
     })?;
-    runtime.block_on(run(cluster, keys, options, stop, start, each_second))
+    runtime.block_on(run(aim, options, stop, start, each_second))
 }
 
 /// Makes the load. Give it a current-thread runtime of its own: what else runs there disturbs the arrivals.
@@ -76,34 +72,14 @@ pub fn run_blocking(
 ///
 /// [`LoadError`]. Failed and unanswered requests are no errors; they are counted.
 pub async fn run(
-    cluster: &Cluster,
-    keys: &ClientKeys,
+    aim: Aim<'_>,
     options: &LoadOptions,
     stop: &Stop,
     start: Option<Start>,
     mut each_second: impl FnMut(Second),
 ) -> Result<Report, LoadError> {
     options.check()?;
-    let from = options.first_client as usize;
-    let clients = keys.clients.get(from..from + options.clients as usize);
-    let clients = clients.ok_or(LoadError::Clients {
-        wanted: options.first_client.saturating_add(options.clients),
-        have: keys.clients.len(),
-    })?;
-    let keys = ClientKeys {
-        clients: clients.to_vec(),
-        tls: keys.tls.clone(),
-    };
-    let give_up_us = u64::try_from(options.give_up.as_micros()).unwrap_or(u64::MAX);
-    let client = Options {
-        route: options.route,
-        give_up_us,
-        // A closed loop waits for room; an open loop has to see what was refused.
-        fail_when_overloaded: options.rate != Rate::Max,
-        ..Options::default()
-    };
-    let network = options.network.as_deref().map(Live::follow).transpose()?;
-    let driver = Fleet::connect(cluster, &keys, client, network.as_ref()).await?;
+    let driver = Target::connect(aim, options).await?;
     let mut load = Load::new(driver, options)?;
     if options.workload.fill {
         load.fill_store(stop).await?;

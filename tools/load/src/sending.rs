@@ -120,7 +120,7 @@ impl Load<'_> {
         let sent_ns = self.now_ns();
         self.flights[flight].sent_ns = sent_ns;
         match self.driver.submit(client, &self.requests[..count], flight as u64) {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(SubmitError::Busy(_)) => {
                 self.put_back(flight, content);
                 return Ok(false);

@@ -7,10 +7,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::{Doors, Manner, keys};
+use trireme_client::ClientKeys;
 use trireme_config::{AppKind, ClientAuth};
 use trireme_load::{
-    Arrivals, LoadError, LoadOptions, Mix, Operation, Rate, Recording, Sizes, Start, Stop, Workload, run_blocking,
+    Aim, Arrivals, LoadError, LoadOptions, Mix, Operation, Rate, Recording, Sizes, Start, Stop, Workload, run_blocking,
 };
+
+fn aim<'a>(doors: &'a Doors, keys: &'a ClientKeys) -> Aim<'a> {
+    Aim::Trireme {
+        cluster: &doors.cluster,
+        keys,
+    }
+}
 
 fn options() -> LoadOptions {
     LoadOptions {
@@ -36,7 +44,7 @@ fn a_closed_loop_keeps_its_depth_and_records_what_was_acknowledged() {
         ..options()
     };
     let mut seconds = Vec::new();
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |second| {
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |second| {
         seconds.push(second)
     })
     .unwrap();
@@ -75,7 +83,7 @@ fn an_open_loop_offers_its_schedule_whatever_the_cluster_does() {
         recording: Recording::File(directory.path().join("acknowledged")),
         ..options()
     };
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {}).unwrap();
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |_| {}).unwrap();
     let summary = &report.record.summary;
     assert_eq!(summary.submitted, 1_400, "200 ms of warm-up and 1,200 ms measured");
     assert_eq!((summary.acknowledged, summary.failed, summary.unknown), (1_400, 0, 0));
@@ -93,7 +101,7 @@ fn nothing_is_lost_when_a_door_closes_under_load() {
         ..options()
     };
     let mut first = true;
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |_| {
         if std::mem::take(&mut first) {
             doors.set(1, Manner::Closed);
             doors.set(2, Manner::Full);
@@ -117,7 +125,7 @@ fn what_stays_unanswered_is_unknown_and_what_is_refused_has_failed() {
         in_flight: Some(32),
         ..options()
     };
-    let mute = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {
+    let mute = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |_| {
         (0..4).for_each(|door| doors.set(door, Manner::Mute));
     })
     .unwrap();
@@ -127,7 +135,7 @@ fn what_stays_unanswered_is_unknown_and_what_is_refused_has_failed() {
         rate: Rate::PerSecond(500.0),
         ..options
     };
-    let full = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {}).unwrap();
+    let full = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |_| {}).unwrap();
     assert_eq!((full.record.summary.acknowledged, full.record.summary.unknown), (0, 0));
     assert_eq!(
         full.record.summary.failures.get("overloaded"),
@@ -145,20 +153,20 @@ fn a_run_can_be_stopped_and_nonsense_is_refused() {
         warm_up: Duration::ZERO,
         ..options()
     };
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &stop, None, |_| stop.stop()).unwrap();
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &stop, None, |_| stop.stop()).unwrap();
     assert!(report.record.summary.measured_s < 60.0 && report.record.summary.acknowledged > 0);
     let many = LoadOptions {
         clients: 5,
         ..options.clone()
     };
-    let refused = run_blocking(&doors.cluster, &keys(4), &many, &stop, None, |_| {}).err();
+    let refused = run_blocking(aim(&doors, &keys(4)), &many, &stop, None, |_| {}).err();
     assert!(matches!(refused, Some(LoadError::Clients { wanted: 5, have: 4 })));
     let never = LoadOptions {
         rate: Rate::PerSecond(-1.0),
         ..options
     };
     assert!(matches!(
-        run_blocking(&doors.cluster, &keys(4), &never, &stop, None, |_| {}),
+        run_blocking(aim(&doors, &keys(4)), &never, &stop, None, |_| {}),
         Err(LoadError::Options(_))
     ));
 }
@@ -184,7 +192,7 @@ fn a_mixed_load_fills_its_store_and_tells_its_operations_apart() {
         workload,
         ..options()
     };
-    let report = run_blocking(&doors.cluster, &keys(4), &options, &Stop::default(), None, |_| {}).unwrap();
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), None, |_| {}).unwrap();
     let (record, summary) = (&report.record, &report.record.summary);
     let counts: Vec<u64> = record.operations.values().map(|figures| figures.count).collect();
     assert_eq!(counts.iter().sum::<u64>(), record.latencies.0.len());
@@ -229,15 +237,7 @@ fn parts_begin_when_they_are_told_to() {
         rate: Rate::PerSecond(100.0),
         ..options()
     };
-    let report = run_blocking(
-        &doors.cluster,
-        &keys(4),
-        &options,
-        &Stop::default(),
-        Some(start),
-        |_| {},
-    )
-    .unwrap();
+    let report = run_blocking(aim(&doors, &keys(4)), &options, &Stop::default(), Some(start), |_| {}).unwrap();
     // The record counts in microseconds.
     let late = (begin + options.warm_up)
         .duration_since(report.record.started())
@@ -252,8 +252,7 @@ fn parts_begin_when_they_are_told_to() {
         at: never,
     };
     let end = run_blocking(
-        &doors.cluster,
-        &keys(4),
+        aim(&doors, &keys(4)),
         &options,
         &Stop::default(),
         Some(called_off),

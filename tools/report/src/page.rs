@@ -6,7 +6,7 @@ use crate::read::Run;
 use crate::tables::table;
 use crate::{budgets, latency, tables};
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The whole page of these runs.
 pub fn page(runs: &[Run]) -> String {

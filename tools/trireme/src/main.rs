@@ -5,6 +5,7 @@
 mod backup;
 mod chaos;
 mod check_history;
+mod compare;
 mod disk;
 mod executed;
 mod files;
@@ -61,6 +62,8 @@ enum Command {
     Cas(kv::CasArgs),
     /// Send a load to a cluster
     Load(load::LoadArgs),
+    /// Measure this engine, raft in it and etcd in turn on this machine, and show them on one HTML page
+    Compare(compare::CompareArgs),
     /// Show runs as one HTML page
     Report(report::ReportArgs),
     /// Say whether the recorded history of a load is linearizable
@@ -82,6 +85,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Local(args) => return local::run(args),
+        Command::Compare(args) => return compare::run(&args),
         Command::Simulate(args) => return simulate::run(&args),
         Command::Chaos(args) => return chaos::run(&args),
         Command::Status(args) => return status::run(&args),

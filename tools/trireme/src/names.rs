@@ -31,6 +31,16 @@ pub(crate) enum Durable {
     None,
 }
 
+/// What is run, or loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum System {
+    /// This engine
+    #[default]
+    Trireme,
+    /// etcd, by its own program
+    Etcd,
+}
+
 impl From<App> for AppKind {
     fn from(app: App) -> Self {
         match app {

@@ -1,12 +1,15 @@
 //! Runs a load: in this process or in several, at one rate or in search of the knee.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use trireme_client::ClientKeys;
 use trireme_config::Cluster;
-use trireme_load::{LoadOptions, Rate, Record, Recording, Search, Second, Slo, Step, Stop, SweepReport, run_blocking};
+use trireme_load::{
+    Aim, LoadOptions, Rate, Record, Recording, Search, Second, Slo, Step, Stop, SweepReport, run_blocking,
+};
 
 use crate::load::args::ShapeArgs;
 use crate::load::fleet;
@@ -14,12 +17,32 @@ use crate::load::fleet;
 /// Where a sweep begins unless it is told.
 const FIRST_RATE: f64 = 500.0;
 
-/// A load on a cluster.
+/// Whom a load is made on.
+#[derive(Clone)]
+pub(crate) enum Whom {
+    Trireme {
+        /// The client's settings, for processes of their own.
+        config: PathBuf,
+        cluster: Cluster,
+        keys: ClientKeys,
+    },
+    /// Where etcd's clients connect to, in turn.
+    Etcd(Vec<SocketAddr>),
+}
+
+impl Whom {
+    /// The same for the load generator.
+    pub(crate) fn aim(&self) -> Aim<'_> {
+        match self {
+            Self::Trireme { cluster, keys, .. } => Aim::Trireme { cluster, keys },
+            Self::Etcd(addresses) => Aim::Etcd(addresses),
+        }
+    }
+}
+
+/// A load.
 pub(crate) struct Job {
-    /// The client's settings, for processes of their own.
-    pub(crate) config: PathBuf,
-    pub(crate) cluster: Cluster,
-    pub(crate) keys: ClientKeys,
+    pub(crate) whom: Whom,
     pub(crate) options: LoadOptions,
     pub(crate) processes: u32,
     pub(crate) sweep: Option<Sweep>,
@@ -68,7 +91,7 @@ fn once(job: &Job, options: &LoadOptions, stop: &Stop, each: &mut dyn FnMut(Even
     if job.processes > 1 {
         return fleet::run(job, options, stop, each);
     }
-    let report = run_blocking(&job.cluster, &job.keys, options, stop, None, |second| {
+    let report = run_blocking(job.whom.aim(), options, stop, None, |second| {
         each(Event::Second(second));
     })?;
     Ok(report.record)

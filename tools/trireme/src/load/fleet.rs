@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use trireme_load::{LoadOptions, Rate, Record, Recording, Second, Stop, merge, merge_seconds};
 
 use crate::load::drive::{Event, Job, join_files};
-use crate::load::part::{Order, Word};
+use crate::load::part::{Order, Reach, Word};
 
 /// From the last part's being ready to the common beginning: the word has to reach all of them.
 const HEAD_START: Duration = Duration::from_millis(100);
@@ -132,7 +132,7 @@ fn start(job: &Job, share: &LoadOptions, place: usize, say: Sender<Said>) -> Res
     };
     let order = Order {
         parent: std::process::id(),
-        config: job.config.clone(),
+        reach: Reach::of(&job.whom),
         options: share.clone(),
     };
     tell(&mut part, &serde_json::to_string(&order)?)?;

@@ -7,19 +7,24 @@ mod merge;
 mod output;
 mod part;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use trireme_config::AppKind;
 use trireme_load::{Recording, Stop};
 
 pub(crate) use args::ShapeArgs;
-pub(crate) use drive::{Event, Job, Sweep, drive};
+pub(crate) use drive::{Event, Job, Sweep, Whom, drive};
 pub(crate) use output::{Display, print_generator, print_knee, second_line, write_files};
 
 use crate::files;
-use crate::names;
+use crate::names::{self, System};
 use crate::say::say;
+
+/// Clients of etcd, which has no key file to count them.
+const ETCD_CLIENTS: u32 = 16;
 
 /// Arguments of `trireme load`.
 #[derive(Debug, clap::Args)]
@@ -30,10 +35,16 @@ pub(crate) struct LoadArgs {
     /// The client's settings (client.toml)
     #[arg(long, value_name = "FILE", default_value = "cluster/client/client.toml")]
     config: PathBuf,
+    /// What is loaded
+    #[arg(long, default_value = "trireme")]
+    target: System,
+    /// etcd: where its servers listen for clients, separated by commas; clients connect to them in turn
+    #[arg(long, value_name = "IP:PORT,...", value_delimiter = ',')]
+    endpoints: Vec<SocketAddr>,
     /// How long the load is measured
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = names::duration)]
     duration: Duration,
-    /// Client identities [default: all of the key file]
+    /// Client identities [default: all of the key file; of etcd 16]
     #[arg(long, value_name = "C")]
     clients: Option<u32>,
     /// The first of them, by its place in the key file: machines that load one cluster together use different ones
@@ -65,13 +76,10 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
         Some(LoadCommand::Part) => return part::run(),
         None => {}
     }
-    let files = files::client(&args.config)?;
-    let identities = u32::try_from(files.keys.clients.len()).context("too many client identities")?;
-    let clients = args.clients.unwrap_or(identities.saturating_sub(args.first_client));
-    ensure!(clients >= 1, "--first-client: the key file has {identities} identities");
+    let (whom, app, clients) = whom(&args)?;
     args.shape.check(clients)?;
     let warm_up = Duration::from_secs(1);
-    let mut options = args.shape.options(clients, files.cluster.app, args.duration, warm_up)?;
+    let mut options = args.shape.options(clients, app, args.duration, warm_up)?;
     options.recording = Recording::None;
     options.first_client = args.first_client;
     if let Some(history) = &mut options.history {
@@ -83,9 +91,7 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
     stop_on_interrupt(stop.clone())?;
     let display = Display::new(options.warm_up + options.duration, args.shape.sweep, "");
     let job = Job {
-        config: args.config.clone(),
-        cluster: files.cluster,
-        keys: files.keys,
+        whom,
         options,
         processes: args.shape.processes,
         sweep: Sweep::of(&args.shape),
@@ -112,6 +118,30 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
     args.json
         .as_ref()
         .map_or(Ok(()), |path| output::write_json(path, &record))
+}
+
+/// Who is loaded, what it runs, and how many clients do it.
+fn whom(args: &LoadArgs) -> Result<(Whom, AppKind, u32)> {
+    if args.target == System::Etcd {
+        ensure!(
+            !args.endpoints.is_empty(),
+            "--target etcd needs --endpoints IP:PORT,..., where its servers listen for clients"
+        );
+        let whom = Whom::Etcd(args.endpoints.clone());
+        return Ok((whom, AppKind::Kv, args.clients.unwrap_or(ETCD_CLIENTS)));
+    }
+    ensure!(args.endpoints.is_empty(), "--endpoints needs --target etcd");
+    let files = files::client(&args.config)?;
+    let identities = u32::try_from(files.keys.clients.len()).context("too many client identities")?;
+    let clients = args.clients.unwrap_or(identities.saturating_sub(args.first_client));
+    ensure!(clients >= 1, "--first-client: the key file has {identities} identities");
+    let app = files.cluster.app;
+    let whom = Whom::Trireme {
+        config: args.config.clone(),
+        cluster: files.cluster,
+        keys: files.keys,
+    };
+    Ok((whom, app, clients))
 }
 
 /// Ends the load on the first Ctrl-C and the process on the second.

@@ -2,6 +2,7 @@
 //! so, and tells what it measures by lines on its output. When its input ends it stops.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use trireme_load::{LoadOptions, Record, Second, Start, Stop, run_blocking};
 
+use crate::load::drive::Whom;
 use crate::{files, parent};
 
 /// What a part is told.
@@ -19,9 +21,40 @@ use crate::{files, parent};
 pub(super) struct Order {
     /// Process id of the one that starts it.
     pub(super) parent: u32,
-    /// The client's settings.
-    pub(super) config: PathBuf,
+    pub(super) reach: Reach,
     pub(super) options: LoadOptions,
+}
+
+/// How a part finds whom it loads.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reach {
+    /// The client's settings.
+    Trireme(PathBuf),
+    Etcd(Vec<SocketAddr>),
+}
+
+impl Reach {
+    pub(super) fn of(whom: &Whom) -> Self {
+        match whom {
+            Whom::Trireme { config, .. } => Self::Trireme(config.clone()),
+            Whom::Etcd(addresses) => Self::Etcd(addresses.clone()),
+        }
+    }
+
+    fn whom(self) -> Result<Whom> {
+        Ok(match self {
+            Self::Trireme(config) => {
+                let files = files::client(&config)?;
+                Whom::Trireme {
+                    config,
+                    cluster: files.cluster,
+                    keys: files.keys,
+                }
+            }
+            Self::Etcd(addresses) => Whom::Etcd(addresses),
+        })
+    }
 }
 
 /// What a part tells.
@@ -42,7 +75,7 @@ pub(super) fn run() -> Result<()> {
     parent::end_with_parent(Signal::KILL, Some(order.parent))?;
     let (say, said) = channel();
     let work = move || {
-        let word = match work(&order, &say) {
+        let word = match work(order, &say) {
             Ok(record) => Word::Done(Box::new(record)),
             Err(error) => Word::Failed(format!("{error:#}")),
         };
@@ -61,8 +94,8 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-fn work(order: &Order, say: &Sender<Word>) -> Result<Record> {
-    let files = files::client(&order.config)?;
+fn work(order: Order, say: &Sender<Word>) -> Result<Record> {
+    let whom = order.reach.whom()?;
     let stop = Stop::default();
     let (tell, at) = oneshot::channel();
     listen(tell, stop.clone())?;
@@ -71,16 +104,9 @@ fn work(order: &Order, say: &Sender<Word>) -> Result<Record> {
         ready: Box::new(move || drop(ready.send(Word::Ready))),
         at,
     };
-    let report = run_blocking(
-        &files.cluster,
-        &files.keys,
-        &order.options,
-        &stop,
-        Some(start),
-        |second| {
-            let _ = say.send(Word::Second(Box::new(second)));
-        },
-    )?;
+    let report = run_blocking(whom.aim(), &order.options, &stop, Some(start), |second| {
+        let _ = say.send(Word::Second(Box::new(second)));
+    })?;
     Ok(report.record)
 }
 

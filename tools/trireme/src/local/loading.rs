@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, oneshot};
 use trireme_client::Route;
-use trireme_load::{Record, Recording, Stop};
+use trireme_load::{LoadOptions, Record, Recording, Stop};
 
 use crate::init::Made;
-use crate::load::{Event, Job, Sweep, drive};
+use crate::load::{Event, Job, Sweep, Whom, drive};
 use crate::local::options::LocalArgs;
 use crate::local::report::{Latency, Report, rounded};
 
@@ -56,10 +56,18 @@ pub(crate) fn start(args: &LocalArgs, made: &Made, acknowledged: &Path, network_
     if let Some(history) = &mut options.history {
         history.fresh = true;
     }
-    let job = Job {
+    let whom = Whom::Trireme {
         config: made.client_file.clone(),
         cluster: made.cluster.clone(),
         keys: made.client_keys.clone(),
+    };
+    start_job(args, whom, options)
+}
+
+/// Starts a load on whomever.
+pub(crate) fn start_job(args: &LocalArgs, whom: Whom, options: LoadOptions) -> Result<Loading> {
+    let job = Job {
+        whom,
         options,
         processes: args.load.processes,
         sweep: Sweep::of(&args.load),

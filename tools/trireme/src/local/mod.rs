@@ -1,6 +1,7 @@
 //! `trireme local`: a whole cluster on this machine, loaded, checked, and gone afterwards.
 
 mod compare;
+mod etcd;
 mod figures;
 pub(crate) mod kill;
 pub(crate) mod loading;
@@ -14,6 +15,7 @@ pub(crate) mod session;
 pub(crate) mod signals;
 pub(crate) mod summary;
 pub(crate) mod watch;
+pub(crate) mod wire;
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ use place::Place;
 use report::Report;
 use signals::{Interruption, Signals};
 
+use crate::names::System;
 use crate::parent;
 use crate::say::say;
 
@@ -47,7 +50,12 @@ pub(crate) fn run(args: LocalArgs) -> ExitCode {
     }
     let place = Place::default();
     let control = Control::default();
-    let outcome = crate::block_on(drive(&control, session::run(&args, &mut report, &place, &control)));
+    let outcome = crate::block_on(drive(&control, async {
+        match args.system {
+            System::Trireme => session::run(&args, &mut report, &place, &control).await,
+            System::Etcd => etcd::run(&args, &mut report, &place).await,
+        }
+    }));
     finish(&args, report, &place, outcome)
 }
 

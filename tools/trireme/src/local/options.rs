@@ -8,14 +8,17 @@ use trireme_core::quorum::{MAX_MEMBERS, Quorums};
 use trireme_pipeline::topology::CorePlan;
 
 use crate::load::ShapeArgs;
-use crate::local::network;
 use crate::local::report::{Latency, Report, SCHEMA};
-use crate::names::{self, App, Auth, Durable, Rate};
+use crate::local::{etcd, network};
+use crate::names::{self, App, Auth, Durable, Rate, System};
 use crate::proc::Machine;
 
 /// Arguments of `trireme local`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LocalArgs {
+    /// What to run: this engine, or etcd (its program must be installed), under the same load and measuring
+    #[arg(long, default_value = "trireme")]
+    pub(crate) system: System,
     /// Number of replicas, a process each
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) replicas: u16,
@@ -67,6 +70,9 @@ pub(crate) struct LocalArgs {
     /// Print where the replicas show their pages and metrics
     #[arg(long)]
     pub(crate) dashboard: bool,
+    /// Count the bytes on the loopback interface: for a network name space of its own
+    #[arg(long, hide = true)]
+    pub(crate) count_loopback: bool,
     /// No load: run until Ctrl-C, for clients of your own
     #[arg(long, conflicts_with_all = ["history", "sweep"])]
     pub(crate) serve: bool,
@@ -90,6 +96,9 @@ impl LocalArgs {
 
     /// Refuses what cannot be run, before anything is made.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.system == System::Etcd {
+            etcd::check(self)?;
+        }
         ensure!(
             Quorums::new(self.replicas, self.f()).is_ok(),
             "{} replicas cannot stand f = {}: n >= 3f + 1 and n <= {MAX_MEMBERS} must hold",
@@ -142,6 +151,7 @@ impl LocalArgs {
             error: None,
             version: env!("CARGO_PKG_VERSION"),
             machine: Machine::read(),
+            system: "trireme".to_owned(),
             replicas: self.replicas,
             f: self.f(),
             p,
@@ -198,6 +208,7 @@ impl LocalArgs {
             cpu_us_per_op: None,
             cpu_us_per_op_by_stage: std::collections::BTreeMap::new(),
             client_cpu_us_per_op: None,
+            wire_bytes_per_op: None,
             rss_mb_max: None,
             state_roots_equal: None,
             state_slot: None,
@@ -258,6 +269,9 @@ mod tests {
         args.check().unwrap();
         assert_eq!((args.report().p, args.report().offered_rate), (1, Some(1000.0)));
         assert!(parse("--serve").serve);
+        parse("--system etcd --replicas 3 --bundle 64 --rate 1000")
+            .check()
+            .unwrap();
         let ycsb = parse("--workload ycsb-b --keys 5000 --processes 2 --arrivals sine --key-distribution hotspot");
         ycsb.check().unwrap();
         let report = ycsb.report();
@@ -271,6 +285,10 @@ mod tests {
     fn what_cannot_be_run_is_refused() {
         for line in [
             "--replicas 3 --f 1",
+            "--system etcd --app null",
+            "--system etcd --durability none",
+            "--system etcd --replicas 0",
+            "--system etcd --kill-leader-at 1s",
             "--replicas 0",
             "--duration 1ms",
             "--clients 0",

@@ -1,5 +1,6 @@
 //! The replica processes of a run: started, watched, killed, and in every case gone at the end.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -21,11 +22,13 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 /// All replica processes. Dropping it kills what still runs.
 pub(crate) struct Replicas {
     exe: PathBuf,
+    /// Whether the program ends by the signal that stops it, and not with exit code 0.
+    ends_by_signal: bool,
     list: Vec<Replica>,
 }
 
 struct Replica {
-    config: PathBuf,
+    arguments: Vec<OsString>,
     output: PathBuf,
     child: Option<Child>,
     meter: Meter,
@@ -45,16 +48,30 @@ impl Replicas {
     /// None is started yet. `configs` are the `replica.toml` files.
     pub(crate) fn new(configs: &[PathBuf]) -> Result<Replicas> {
         let exe = std::env::current_exe().context("cannot find the path of this program")?;
-        let replica = |config: &PathBuf| Replica {
-            config: config.clone(),
-            output: config.with_file_name("output.txt"),
+        let arguments = |config: &PathBuf| {
+            let words = ["replica", "--config"].map(OsString::from).into_iter();
+            let parent = ["--parent".into(), std::process::id().to_string().into()];
+            words.chain([config.clone().into_os_string()]).chain(parent).collect()
+        };
+        let list = configs
+            .iter()
+            .map(|config| (arguments(config), config.with_file_name("output.txt")));
+        Ok(Replicas::of_program(exe, list.collect(), false))
+    }
+
+    /// Of another program: arguments of each process, and the file for what it writes. None is started yet.
+    pub(crate) fn of_program(exe: PathBuf, list: Vec<(Vec<OsString>, PathBuf)>, ends_by_signal: bool) -> Replicas {
+        let replica = |(arguments, output)| Replica {
+            arguments,
+            output,
             child: None,
             meter: Meter::default(),
         };
-        Ok(Replicas {
+        Replicas {
             exe,
-            list: configs.iter().map(replica).collect(),
-        })
+            ends_by_signal,
+            list: list.into_iter().map(replica).collect(),
+        }
     }
 
     /// Starts a replica. Must be called on the main thread: the kernel kills the child when the thread that started it
@@ -65,11 +82,7 @@ impl Replicas {
         let open = || File::options().create(true).append(true).open(&replica.output);
         let output = open().with_context(|| format!("cannot write {}", replica.output.display()))?;
         let child = Command::new(&self.exe)
-            .arg("replica")
-            .arg("--config")
-            .arg(&replica.config)
-            .arg("--parent")
-            .arg(std::process::id().to_string())
+            .args(&replica.arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -128,7 +141,7 @@ impl Replicas {
         let status = wait_until(&mut child, Instant::now() + STOP_PATIENCE)?;
         replica.meter.ended_us += std::mem::take(&mut replica.meter.running_us);
         match status {
-            Some(status) if status.success() => Ok(()),
+            Some(status) if in_order(status, self.ends_by_signal) => Ok(()),
             Some(status) => bail!("replica {index}: {}{}", describe(status), tail(&replica.output)),
             None => {
                 child.kill().context("cannot kill a replica")?;
@@ -181,12 +194,13 @@ impl Replicas {
         }
         let deadline = Instant::now() + STOP_PATIENCE;
         let mut faults = Vec::new();
+        let by_signal = self.ends_by_signal;
         for (index, replica) in self.list.iter_mut().enumerate() {
             let Some(mut child) = replica.child.take() else {
                 continue;
             };
             match wait_until(&mut child, deadline)? {
-                Some(status) if status.success() => {}
+                Some(status) if in_order(status, by_signal) => {}
                 Some(status) => faults.push(format!(
                     "replica {index}: {}{}",
                     describe(status),
@@ -239,6 +253,11 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>
         }
         std::thread::sleep(STOP_POLL);
     }
+}
+
+/// Whether a process that was told to stop did so in order.
+fn in_order(status: ExitStatus, by_signal: bool) -> bool {
+    status.success() || by_signal && status.signal() == Some(Signal::TERM.as_raw())
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -322,5 +341,8 @@ mod tests {
         let message = replicas.stop().unwrap_err().to_string();
         assert!(message.contains("signal 15"), "{message}");
         assert!(replicas.pid(0).is_none());
+        let (mut others, _dir) = sleeper("exec sleep 1000");
+        others.ends_by_signal = true;
+        others.stop().unwrap();
     }
 }

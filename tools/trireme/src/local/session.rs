@@ -25,6 +25,7 @@ use crate::local::place::Place;
 use crate::local::ports::Ports;
 use crate::local::replicas::Replicas;
 use crate::local::report::{KillLeader, Report, ratio, rounded};
+use crate::local::wire::Wire;
 use crate::local::{Control, summary, watch};
 use crate::probe::Probe;
 use crate::say::say;
@@ -236,6 +237,7 @@ async fn load(
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
     let cpu_before = cluster.replicas.borrow().cpu_us();
+    let wire = Wire::begin(args.count_loopback)?;
     let running = Rc::new(Cell::new(true));
     let measured = Instant::now() + loading::warm_up(args);
     let leader = before
@@ -283,6 +285,7 @@ async fn load(
     };
     let cpu_us = cluster.replicas.borrow().cpu_us().saturating_sub(cpu_before);
     report.cpu_us_per_op = ratio(cpu_us, loaded.acknowledged());
+    report.wire_bytes_per_op = wire.per_op(loaded.acknowledged())?;
     loaded.fill(report);
     report.kill_leader = killed.as_ref().map(|killed| KillLeader {
         replica: killed.member,
