@@ -104,13 +104,23 @@ fn warnings(out: &mut String, comparison: &Comparison) {
                 &format!("runs that failed and do not count: {}", failed.join("; ")),
             );
         }
-        let limited = system.runs.iter().filter(|run| run.ok && !run.generator_limits.is_empty());
-        let mut reasons: Vec<&str> = limited.clone().flat_map(|run| &run.generator_limits).map(String::as_str).collect();
+        let limited = system
+            .runs
+            .iter()
+            .filter(|run| run.ok && !run.generator_limits.is_empty());
+        let mut reasons: Vec<&str> = limited
+            .clone()
+            .flat_map(|run| &run.generator_limits)
+            .map(String::as_str)
+            .collect();
         reasons.sort_unstable();
         if let (count @ 1.., Some(reason)) = (limited.count(), reasons.first()) {
             warn(
                 &system.name,
-                &format!("in {count} of {} runs the load generator was a limit: {reason}", system.runs.len()),
+                &format!(
+                    "in {count} of {} runs the load generator was a limit: {reason}",
+                    system.runs.len()
+                ),
             );
         }
     }
