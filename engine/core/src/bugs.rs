@@ -170,4 +170,12 @@ switches! {
     decay_on_one_leader,
     /// 40: an owner's signed header stands as its entry in an Ac, before the batch is durable there.
     header_as_ack,
+
+    // Faults that this engine had (engine/sim/README.md, Faults of our own).
+    /// A request for batches goes on asking for what an image covers.
+    fetch_floor_stays,
+    /// A replica that left a view is not told what the others commit in it.
+    commits_not_told,
+    /// A leader proposes although nothing of its log is durable yet.
+    leads_on_empty_log,
 }

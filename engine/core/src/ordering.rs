@@ -79,7 +79,9 @@ impl Replica {
             && !self.is_silent()
             && !self.safety.timed_out(view)
             && self.entered_durable == view
-            && self.restart_view.map_or(self.log_begun, |r| view > r)
+            && self
+                .restart_view
+                .map_or(self.log_begun || self.bugs.leads_on_empty_log(), |r| view > r)
     }
 
     /// R-PROPOSE.

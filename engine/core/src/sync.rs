@@ -78,7 +78,7 @@ impl Replica {
     pub(crate) fn tell_commits(&mut self, to: MemberId, view: View, out: &mut Outbox) {
         let (slot, digest) = (self.committed(), self.chain.committed_tip());
         let peer = &mut self.peers[usize::from(to)];
-        if view == self.safety.view() && peer.told_commits < slot {
+        if view == self.safety.view() && peer.told_commits < slot && !self.bugs.commits_not_told() {
             peer.told_commits = slot;
             self.send(To::One(to), Message::Committed { slot, digest }, out);
         }

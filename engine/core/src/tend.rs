@@ -70,7 +70,7 @@ impl Replica {
         let executed = self
             .chain
             .committed_at(self.executed())
-            .filter(|_| self.fetch.wanted() > 0);
+            .filter(|_| self.fetch.wanted() > 0 && !self.bugs.fetch_floor_stays());
         if let Some(block) = executed.and_then(|digest| self.chain.get(&digest)) {
             self.fetch.raise_floors(|lane| block.cut[usize::from(lane)].height);
         }

@@ -1,7 +1,7 @@
 //! Looks for seeds that show the bugs of the bank: `bank FIRST LIMIT [SWITCH...]`. For work on the simulator; the
 //! command is `trireme simulate --bug-bank`.
 
-use trireme_sim::bank::{BUGS, Bug, search};
+use trireme_sim::bank::{Bug, search};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -11,7 +11,7 @@ fn main() {
         return;
     };
     let wanted = |switch: &&str| words.len() == 2 || words.iter().any(|word| word == switch);
-    for switch in BUGS.iter().filter_map(Bug::switch).filter(wanted) {
+    for switch in Bug::all().filter_map(Bug::switch).filter(wanted) {
         match search(switch, first, limit, || true) {
             Ok(found) => println!("{switch}: {} # {} {}", found.pin, found.invariant, found.events),
             Err(seeds) => println!("# {switch}: none in {seeds}"),

@@ -302,7 +302,7 @@ impl Plan {
         if tiny && options.byzantine {
             plan.draw_checkpoint_liars(&mut checkpoints);
         }
-        plan.draw_late(&mut late, options);
+        plan.draw_late(&mut late, tiny, options);
         plan
     }
 }
@@ -323,7 +323,7 @@ const LATE: u64 = 0x4C41_5445_5F76_3031;
 
 impl Plan {
     /// What came later still: beginnings of views, clocks that jump.
-    fn draw_late(&mut self, prng: &mut Prng, options: &Options) {
+    fn draw_late(&mut self, prng: &mut Prng, tiny: bool, options: &Options) {
         if options.chaos && prng.percent(6) {
             self.clock_jump = Some(ClockJump {
                 until_us: prng.below(self.chaos_us),
@@ -333,6 +333,10 @@ impl Plan {
         for role in &mut self.roles {
             if let Role::Byzantine { habits, .. } = role {
                 Habit::draw_openings(habits, prng);
+                // Few of those that lag ask a liar for a part of an image.
+                if tiny && prng.percent(25) && !habits.contains(&Habit::FalseParts) {
+                    habits.push(Habit::FalseParts);
+                }
             }
         }
     }

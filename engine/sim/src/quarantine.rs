@@ -6,7 +6,8 @@ use trireme_core::MemberId;
 use trireme_core::quarantine::Cause;
 use trireme_core::types::Height;
 
-use crate::disk::{Disk, DiskFault};
+use crate::byzantine::Habit;
+use crate::disk::{Disk, DiskFault, LoggedDisk};
 use crate::network::HostId;
 use crate::oracle::Facts;
 use crate::plan::{Fault, Options, Plan, Role};
@@ -50,6 +51,8 @@ pub(crate) struct Memory {
     pub(crate) quarantined: bool,
     /// What its host tells it when it starts with an empty log.
     pub(crate) cause: Option<Cause>,
+    /// Vote records in its log are damaged: it will not be opened.
+    rotten: bool,
     /// Per lane: what it stored when it came back. Until all is committed it counts as faulty.
     owed: Vec<Height>,
 }
@@ -72,6 +75,13 @@ pub(crate) fn draw(seed: u64, plan: &mut Plan, options: &Options) {
     }
     if prng.percent(40) {
         plan.storage.forgets_idle = Some(prng.pick(&sound));
+    }
+    for role in &mut plan.roles {
+        if let Role::Byzantine { habits, .. } = role
+            && prng.percent(60)
+        {
+            habits.push(Habit::FalseMemory);
+        }
     }
 }
 
@@ -104,34 +114,48 @@ impl World<'_> {
             return;
         }
         self.oracle.verdict.count(how.counter());
+        let rotten = how == Forget::Damaged && self.hosts[host].disk.logged().is_some_and(LoggedDisk::rot_vote);
         let down_us = 1_000 + self.prng.skewed(300_000);
         self.crash(host, down_us, false);
-        let cause = match how {
-            Forget::RolledBack => {
-                self.hosts[host].disk.lose_tail(&mut self.prng);
-                None
-            }
-            Forget::Wiped => Some(Cause::Missing),
-            Forget::Damaged => Some(Cause::Damaged),
-        };
-        if cause.is_some() {
-            let (pace, storage, domain) = (
-                self.plan.disk.clone(),
-                self.plan.storage.clone(),
-                self.hosts[host].domain(),
-            );
-            let mut disk = Disk::new(pace, &storage, host as u64 ^ self.time, domain);
-            disk.crash(&mut self.prng, true);
-            self.hosts[host].disk = disk;
-            if how == Forget::Wiped {
+        match how {
+            Forget::RolledBack => self.hosts[host].disk.lose_tail(&mut self.prng),
+            Forget::Wiped => {
+                self.empty_log(host, Cause::Missing);
                 self.hosts[host].vault = Vault::default();
             }
+            // Its own start finds out.
+            Forget::Damaged if rotten => {}
+            Forget::Damaged => self.empty_log(host, Cause::Damaged),
         }
         let state = &mut self.hosts[host];
         state.memory.forgot = true;
-        state.memory.cause = cause.or(state.memory.cause);
+        state.memory.rotten |= rotten;
         (state.known, state.facts) = (0, Facts::after_loss());
         self.oracle.correct[usize::from(state.member)] = false;
+    }
+
+    /// A host gets a log with nothing in it.
+    fn empty_log(&mut self, host: HostId, cause: Cause) {
+        let (pace, storage) = (self.plan.disk.clone(), self.plan.storage.clone());
+        let domain = self.hosts[host].domain();
+        let mut disk = Disk::new(pace, &storage, host as u64 ^ self.time, domain);
+        disk.crash(&mut self.prng, true);
+        let state = &mut self.hosts[host];
+        state.disk = disk;
+        state.memory.cause = Some(cause);
+        state.memory.rotten = false;
+        (state.known, state.facts) = (0, Facts::after_loss());
+    }
+
+    /// A log was refused for damage: a correct member's is put aside, and it starts without one. False if it is not a
+    /// correct member's, and stays down.
+    pub(crate) fn put_aside(&mut self, host: HostId) -> bool {
+        if !self.hosts[host].memory.rotten {
+            return false;
+        }
+        self.oracle.verdict.count("damaged votes put aside");
+        self.empty_log(host, Cause::Damaged);
+        true
     }
 
     /// A replica signs nothing any more.

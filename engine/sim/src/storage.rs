@@ -52,6 +52,9 @@ impl World<'_> {
             Some(error) => format!("{name} does not start: {error}"),
             None => format!("{name} dies while it recovers"),
         });
+        if matches!(error, Some(LogError::Damaged { .. })) && self.put_aside(host) {
+            return Some(Vec::new());
+        }
         // A start that was refused for damage is refused for good. Anything else is tried again, though not for ever: a
         // sector that cannot be read stays so.
         if !matches!(error, Some(LogError::Damaged { .. })) && (error.is_none() || self.prng.percent(70)) {

@@ -1,6 +1,6 @@
 //! Twins: all scenarios of small spaces and random ones of large spaces hold; and with a clause switched off, a pinned
 //! scenario shows it. When the core changes what a scenario leads to, search again:
-//! `cargo run -p trireme-sim --example twins -- --views 3 --cuts 1 --busy --all-crash --table --sample 1 --count 6000`.
+//! `cargo run --release --features bugs --bin trireme -- simulate --twins --views 3 --scenarios 10000 --clause NAME`.
 
 use std::cell::Cell;
 use std::rc::Rc;

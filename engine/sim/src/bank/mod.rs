@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use trireme_core::bugs::Bugs;
 
-pub use table::{BUGS, Bug, State};
+pub use table::{BUGS, Bug, OWN, State};
 
 use crate::plan::Options;
 use crate::{Report, guarded, run_guarded, twins};

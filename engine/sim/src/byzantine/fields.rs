@@ -1,6 +1,8 @@
 //! The fields of every message, for the mutator: which there are, and what a small change of each is.
 
-use trireme_core::message::{Accepted, Block, CutEntry, Justify, Message, Qc, QcRef, SignedTimeout, Tc, Timeout, Vote};
+use trireme_core::message::{
+    Accepted, Block, CutEntry, Justify, Message, Qc, QcRef, Recollection, Shown, SignedTimeout, Tc, Timeout, Vote,
+};
 use trireme_core::{MemberId, Slot};
 use trireme_crypto::Digest;
 
@@ -190,6 +192,32 @@ impl Edit {
         }
     }
 
+    fn shown(&self, shown: &mut Shown, other: Option<&Shown>) {
+        match self.field % 5 {
+            0 => self.list(&mut shown.votes, other.map(|o| &o.votes)),
+            1 => {
+                if let Some(signed) = shown.votes.first_mut() {
+                    let other = other.and_then(|o| o.votes.first());
+                    self.vote(&mut signed.vote, other.map(|o| &o.vote));
+                }
+            }
+            2 => shown.timeout = other.and_then(|o| o.timeout.clone()),
+            3 => shown.header = other.and_then(|o| o.header.clone()),
+            _ => self.member(&mut shown.member, other.map(|o| o.member)),
+        }
+    }
+
+    fn told(&self, told: &mut Recollection, other: Option<&Recollection>) {
+        let at = (self.roll % told.tips.len().max(1) as u64) as usize;
+        match (self.field % 5, other, told.tips.get_mut(at)) {
+            (0, Some(other), _) => told.entry = other.entry.clone(),
+            (1, _, Some(tip)) => self.number(&mut tip.height, None),
+            (2, _, Some(tip)) => self.digest(&mut tip.digest, None),
+            (3, _, Some(tip)) => self.member(&mut tip.lane, None),
+            _ => self.list(&mut told.tips, other.map(|o| &o.tips)),
+        }
+    }
+
     /// Changes the message; `other` is a recent one of its kind.
     pub(super) fn message(&self, message: &mut Message, other: Option<&Message>) {
         macro_rules! peer {
@@ -302,10 +330,11 @@ impl Edit {
             },
             Message::NotHeld { digest } => self.digest(digest, peer!(Message::NotHeld { digest } => *digest)),
             Message::FetchState { slot, .. } | Message::StatePart { slot, .. } => self.number(slot, None),
-            Message::LeaveView(view) => self.number(view, None),
-            Message::Recollection(told) => self.list(&mut told.tips, peer!(Message::Recollection(o) => &o.tips)),
+            Message::LeaveView(view) => self.number(view, peer!(Message::LeaveView(o) => *o)),
+            Message::Recollection(told) => self.told(told, peer!(Message::Recollection(o) => &**o)),
             Message::Readmitted(way) => self.qc(&mut way.qc, peer!(Message::Readmitted(o) => &o.qc)),
-            Message::Shown(_) | Message::Inquire | Message::Ordering(_) => {}
+            Message::Shown(shown) => self.shown(shown, peer!(Message::Shown(o) => &**o)),
+            Message::Inquire | Message::Ordering(_) => {}
         }
     }
 }

@@ -160,6 +160,9 @@ habits! {
     LateFirst = "lie: first block on a Qc of its own view", [5], |_: &mut Prng| openings::LateFirst::new();
     /// Hands its view off and keeps it.
     HandoffChild = "lie: block under an own handoff", [7], |_: &mut Prng| openings::HandoffChild;
+
+    /// Changes what is said to a member in quarantine, and what was said to itself.
+    FalseMemory = "lie: word of a quarantine changed", [12, 57, 58], mutator::Mutator::of_memories;
 }
 
 impl Habit {
@@ -169,7 +172,7 @@ impl Habit {
     pub(crate) const STATES: [Self; 3] = [Self::FalseParts, Self::FalseCheckpoints, Self::StaleCertificates];
     /// How a view may begin and end; in a stream of their own each time, too.
     const OPENINGS: [Self; 3] = [Self::StaleTc, Self::LateFirst, Self::HandoffChild];
-    const LIBRARY: usize = Self::ALL.len() - Self::STATES.len() - Self::OPENINGS.len();
+    const LIBRARY: usize = Self::ALL.len() - Self::STATES.len() - Self::OPENINGS.len() - 1;
 
     /// One to four habits.
     pub(crate) fn draw(prng: &mut Prng) -> Vec<Self> {

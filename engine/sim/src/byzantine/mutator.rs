@@ -14,10 +14,12 @@ use super::fields::{self, Change, Edit};
 use super::strategy::{Me, Said, Strategy};
 use crate::prng::Prng;
 
-/// Kinds of messages.
+/// Kinds of messages of the ordinary run: those that the network's scopes and most rules pick from.
 pub(crate) const KINDS: u64 = 17;
-/// Kinds that rules never pick: an image's parts are covered by a habit of their own.
-const STATE_KIND: u64 = KINDS;
+/// And after those, what is said to a member that comes back, and of it.
+const MEMORIES: std::ops::Range<u64> = KINDS..KINDS + 4;
+/// What no rule picks: an image's parts are covered by a habit of their own.
+const OTHER_KIND: u64 = MEMORIES.end;
 
 /// The kind of a message.
 pub(crate) fn kind(message: &Message) -> u64 {
@@ -39,20 +41,18 @@ pub(crate) fn kind(message: &Message) -> u64 {
         Message::FetchBatches { .. } => 14,
         Message::NotHeld { .. } => 15,
         Message::Committed { .. } => 16,
-        Message::FetchState { .. }
-        | Message::StatePart { .. }
-        | Message::Shown(_)
-        | Message::Inquire
-        | Message::Recollection(_)
-        | Message::LeaveView(_)
-        | Message::Readmitted(_)
-        | Message::Ordering(_) => STATE_KIND,
+        Message::Shown(_) => MEMORIES.start,
+        Message::Recollection(_) => MEMORIES.start + 1,
+        Message::LeaveView(_) => MEMORIES.start + 2,
+        Message::Readmitted(_) => MEMORIES.start + 3,
+        Message::FetchState { .. } | Message::StatePart { .. } | Message::Inquire | Message::Ordering(_) => OTHER_KIND,
     }
 }
 
 /// Which messages, and what becomes of them.
 struct Rule {
-    view: View,
+    /// None: any.
+    view: Option<View>,
     kind: u64,
     receivers: u64,
     field: u64,
@@ -64,12 +64,14 @@ struct Rule {
 /// A handful of rules.
 pub(super) struct Mutator {
     rules: Vec<Rule>,
+    /// What it is called.
+    habit: Habit,
 }
 
 impl Mutator {
     pub(super) fn draw(prng: &mut Prng) -> Self {
         let rule = |prng: &mut Prng| Rule {
-            view: prng.skewed(8),
+            view: Some(prng.skewed(8)),
             // Half of the rules change what decides: blocks, votes, Timeouts, batches, acks.
             kind: if prng.percent(50) {
                 prng.pick(&[0, 1, 3, 4, 6])
@@ -83,6 +85,23 @@ impl Mutator {
         };
         Self {
             rules: (0..prng.range(2, 8)).map(|_| rule(prng)).collect(),
+            habit: Habit::Mutate,
+        }
+    }
+
+    /// One that changes what is said to members in quarantine and what they said (R-QUARANTINE), in any view.
+    pub(super) fn of_memories(prng: &mut Prng) -> Self {
+        let rule = |kind| Rule {
+            view: None,
+            kind,
+            receivers: prng.next(),
+            field: prng.below(16),
+            change: prng.pick(&Change::ALL),
+            left: prng.range(1, 40),
+        };
+        Self {
+            rules: MEMORIES.chain(MEMORIES).map(rule).collect(),
+            habit: Habit::FalseMemory,
         }
     }
 }
@@ -91,13 +110,15 @@ impl Strategy for Mutator {
     fn bend(&mut self, me: &mut Me, to: MemberId, mut said: Said, out: &mut Vec<Said>) {
         let (view, kind) = (me.view, kind(&said.message));
         let rules = self.rules.iter_mut();
-        let mut fits = rules
-            .filter(|rule| rule.left > 0 && rule.kind == kind && rule.view == view && rule.receivers >> to & 1 == 1);
+        let mut fits = rules.filter(|rule| {
+            let place = rule.kind == kind && rule.view.is_none_or(|at| at == view);
+            rule.left > 0 && place && rule.receivers >> to & 1 == 1
+        });
         if let Some(rule) = fits.next()
             && let Some(mutated) = mutate(me, &said.message, rule.field, rule.change)
         {
             rule.left -= 1;
-            me.fire(Habit::Mutate);
+            me.fire(self.habit);
             said.message = mutated;
         }
         out.push(said);

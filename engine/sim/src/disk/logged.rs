@@ -296,19 +296,27 @@ impl LoggedDisk {
 
     /// A bit flips in a stored batch: something that every other replica can make good.
     fn rot_batch(&mut self) {
+        if self.rot(|record| matches!(record, Record::Batch(_))) {
+            self.see("stored batch damaged");
+        }
+    }
+
+    /// A bit flips in the record of an acceptance, which no other replica has. False if there is none that is known to be
+    /// durable.
+    pub(crate) fn rot_vote(&mut self) -> bool {
+        self.rot(|record| matches!(record, Record::Vote(VoteRecord::Accept(_))))
+    }
+
+    fn rot(&mut self, like: impl Fn(&Record) -> bool) -> bool {
         let domain = self.domain;
-        let batches = self.records[..self.durable]
-            .iter()
-            .filter(|record| matches!(record, Record::Batch(_)));
-        let keys: Vec<RecordKey> = batches.filter_map(|record| record_key(record, &domain)).collect();
+        let records = self.records[..self.durable].iter().filter(|record| like(record));
+        let keys: Vec<RecordKey> = records.filter_map(|record| record_key(record, &domain)).collect();
         let Some(log) = self.log.as_ref().filter(|_| !keys.is_empty()) else {
-            return;
+            return false;
         };
         // A stride that is prime to most lengths.
         let key = keys[self.completions.wrapping_mul(7_919) % keys.len()];
-        if log.contains(&key) && self.disk.rot(log, &key) {
-            self.see("stored batch damaged");
-        }
+        log.contains(&key) && self.disk.rot(log, &key)
     }
 
     /// Faults that wait are called off.

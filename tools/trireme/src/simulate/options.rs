@@ -141,7 +141,7 @@ impl SimulateArgs {
         }
         let Some(clause) = &self.clause else { return Ok(()) };
         if bank::Bug::of(clause).is_none() {
-            let all: Vec<&str> = bank::BUGS.iter().filter_map(bank::Bug::switch).collect();
+            let all: Vec<&str> = bank::Bug::all().filter_map(bank::Bug::switch).collect();
             return Err(format!("no clause has the name {clause}; there are {}", all.join(", ")));
         }
         if !bank::AVAILABLE {

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use trireme_core::bugs::Bugs;
 use trireme_sim::guarded;
@@ -95,6 +95,8 @@ struct Tally {
     evidence: u64,
     /// Of the part that is under way.
     in_part: u64,
+    /// The clause that is switched off: one finding is enough.
+    clause: Option<String>,
     failing: Vec<Failure>,
 }
 
@@ -115,6 +117,7 @@ struct Json<'a> {
     replicas: u16,
     views: u8,
     seed: u64,
+    clause: Option<&'a str>,
     scripted_leaders: bool,
     scenarios: u64,
     distinct: usize,
@@ -148,10 +151,15 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     let seed = args.seed.unwrap_or(args.first);
     let parts = parts(n, usize::from(flags.views), flags.scenarios);
     let (start, cpu_before) = (Instant::now(), cpu_time());
-    let tally = Arc::new(Mutex::new(Tally::default()));
+    let tally = Arc::new(Mutex::new(Tally {
+        clause: args.clause.clone(),
+        ..Tally::default()
+    }));
     for part in &parts {
         say!("{}", part.describe());
-        run_part(part, seed, &bugs, &tally);
+        if run_part(part, seed, &bugs, &tally) {
+            break;
+        }
     }
     let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     let cpu_s = cpu_time().saturating_sub(cpu_before).as_secs_f64();
@@ -176,6 +184,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
             replicas: n,
             views: flags.views,
             seed,
+            clause: args.clause.as_deref(),
             scripted_leaders: can_script(),
             scenarios: tally.scenarios,
             distinct: tally.distinct.len(),
@@ -197,8 +206,14 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     Ok(tally.failing.is_empty())
 }
 
-fn bugs(_args: &SimulateArgs) -> Result<Bugs> {
-    Ok(Bugs::default())
+/// With the clause switched off that `--clause` names, if any.
+fn bugs(args: &SimulateArgs) -> Result<Bugs> {
+    let mut bugs = Bugs::default();
+    if let Some(clause) = &args.clause {
+        // `possible` has seen that there is such a switch; not every one is the core's.
+        ensure!(bugs.set(clause), "{clause} is a clause of the log, and Twins have none");
+    }
+    Ok(bugs)
 }
 
 /// All scenarios of the plain space, of as many views as fit into half of `count`; the rest random of the rich one.
@@ -238,8 +253,8 @@ fn parts(n: u16, views: usize, count: u64) -> Vec<Part> {
     whole.into_iter().chain([random]).collect()
 }
 
-/// Runs a part on a guarded thread: a panic is a violation, and ends the part.
-fn run_part(part: &Part, seed: u64, bugs: &Bugs, tally: &Arc<Mutex<Tally>>) {
+/// Runs a part on a guarded thread: a panic is a violation, and ends the part. True if enough was found.
+fn run_part(part: &Part, seed: u64, bugs: &Bugs, tally: &Arc<Mutex<Tally>>) -> bool {
     let job = {
         let (part, bugs, tally) = (part.clone(), bugs.clone(), Arc::clone(tally));
         move || {
@@ -249,7 +264,7 @@ fn run_part(part: &Part, seed: u64, bugs: &Bugs, tally: &Arc<Mutex<Tally>>) {
                 let outcome = search.run(&scenario).expect("it is of a space that can be run");
                 let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                 tally.add(&scenario, &outcome);
-                if tally.failing.len() >= ENOUGH {
+                if tally.has_enough() {
                     break;
                 }
                 if Instant::now() >= due {
@@ -266,6 +281,7 @@ fn run_part(part: &Part, seed: u64, bugs: &Bugs, tally: &Arc<Mutex<Tally>>) {
         let scenario = part.scenarios(seed).nth(index);
         tally.fail(scenario.map_or_else(String::new, |s| s.to_string()), "panic", words);
     }
+    tally.lock().unwrap_or_else(PoisonError::into_inner).has_enough()
 }
 
 impl Tally {
@@ -282,8 +298,16 @@ impl Tally {
         }
     }
 
+    fn has_enough(&self) -> bool {
+        self.failing.len() >= if self.clause.is_some() { 1 } else { ENOUGH }
+    }
+
     fn fail(&mut self, scenario: String, invariant: &'static str, text: String) {
-        say!("invariant {invariant}: {text}\n  replay with: trireme simulate --twins --script \"{scenario}\"");
+        let clause = self.clause.as_ref().map_or_else(String::new, |clause| {
+            say!("{clause} is found by scenario {}", self.scenarios);
+            format!(" --clause {clause}")
+        });
+        say!("invariant {invariant}: {text}\n  replay with: trireme simulate --twins{clause} --script \"{scenario}\"");
         self.failing.push(Failure {
             scenario,
             invariant,
