@@ -21,6 +21,7 @@ mod close;
 mod config;
 mod congestion;
 mod counters;
+mod datagrams;
 mod error;
 mod frame;
 #[cfg(feature = "fuzzing")]

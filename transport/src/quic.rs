@@ -6,7 +6,7 @@ use crate::{BindError, Identity, TransportConfig, Trust, congestion};
 use aws_lc_rs::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
     VarInt,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -157,6 +157,7 @@ fn transport_config(role: Role, config: &TransportConfig) -> quinn::TransportCon
         // A frame is finished before the next of its class is begun.
         .send_fairness(false)
         .datagram_receive_buffer_size(None)
+        .ack_frequency_config(Some(ack_frequency()))
         .allow_spin(false)
         .initial_rtt(INITIAL_RTT)
         .min_mtu(config.mtu_lower_bound)
@@ -166,6 +167,17 @@ fn transport_config(role: Role, config: &TransportConfig) -> quinn::TransportCon
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(config.idle_timeout_ms))));
     transport
 }
+
+/// Acknowledgements are asked for once in so many packets, or after the usual delay. Each one that travels alone wakes a
+/// thread; most can ride on what goes the other way.
+fn ack_frequency() -> AckFrequencyConfig {
+    let mut frequency = AckFrequencyConfig::default();
+    frequency.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY - 1));
+    frequency
+}
+
+/// Packets to one acknowledgement; QUIC's own habit is two.
+const ACK_EVERY: u32 = 10;
 
 /// Before there is a sample. RFC 9002's 333 ms would repeat a lost first packet only after a second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);

@@ -1,10 +1,11 @@
 //! The only place where a UDP socket is opened and handed to quinn. The one that delays, drops and reorders for WAN
 //! emulation ([`Shim`]) goes in here.
 
+use crate::datagrams::Datagrams;
 use crate::wan::Shim;
 use crate::{BindError, TransportConfig};
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, UdpPoller};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -62,7 +63,7 @@ pub(crate) fn start(
 
 /// A socket for this thread's runtime.
 pub(crate) fn wrap(socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    TokioRuntime.wrap_udp_socket(socket)
+    Ok(Datagrams::new(socket)?)
 }
 
 /// Runs QUIC over anything that carries datagrams.

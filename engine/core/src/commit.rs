@@ -255,12 +255,22 @@ impl Replica {
         self.safety.committed(slot);
         self.want_missed();
         if !self.replaying {
+            self.rest_lock();
             records.push(Record::Vote(VoteRecord::Committed(slot, digest)));
             self.append(records, Vec::new(), false, Done::Nothing, out);
             let (me, view) = (self.me, self.safety.view());
             for member in self.change.apart(view).iter().filter(|member| *member != me) {
                 self.tell_commits(member, view, out);
             }
+        }
+    }
+
+    /// Nothing that has its votes is uncommitted: no lock is due for it.
+    fn rest_lock(&mut self) {
+        let (committed, quorum) = (self.committed(), self.quorums.quorum());
+        let book = self.books.get(self.safety.view());
+        if book.is_none_or(|book| book.certifiable(committed, quorum).is_none()) {
+            self.change.rest_lock();
         }
     }
 
@@ -441,8 +451,10 @@ impl Replica {
         if qc.at.slot > self.committed() {
             self.change.qc_waits(self.now.tick);
         }
+        // Whatever says or uses it, a vote, a Timeout, an acceptance, is released by a later append: the log's order keeps
+        // this record before it, and it needs no flush of its own.
         let record = Record::Vote(VoteRecord::HighQc(Box::new(qc.clone())));
-        self.append(vec![record], Vec::new(), true, Done::Nothing, out);
+        self.append(vec![record], Vec::new(), false, Done::Nothing, out);
         if self.chain.get(&qc.at.digest).is_none() {
             self.want_block(qc.at.slot, qc.at.digest, self.context.members_of(qc));
         }

@@ -16,9 +16,11 @@ use crate::view_change::Fault;
 
 /// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
 const BUSY_OPS: u64 = 32;
-/// From this many requests on, a named witness's verdict leaves before the batch is durable: one more signature here
-/// saves every other replica as many checks, since the block that names the batch may be faster than the disk.
+/// From this many requests on, a named witness tells its verdict at once: one signature more here saves every other replica
+/// as many checks. Below it the others check for themselves, unless the witness is busy, which says that they are, too.
 const EARLY_OPS: u32 = 8;
+/// A batch of this size is written while its block is still to come; a smaller one shares the flush of its acceptance.
+const WRITTEN_AT_ONCE_BYTES: usize = 256 << 10;
 
 impl Replica {
     pub(crate) fn on_batch(&mut self, from: MemberId, digest: Digest, batch: Batch, out: &mut Outbox) {
@@ -130,15 +132,17 @@ impl Replica {
         let header = &batch.head.header;
         let (owner, ops, named) = (header.lane, header.ops, header.witnesses.contains(&self.me));
         self.look_soon();
+        let at_once = self.writes_at_once(&batch);
         let to_ack = self.lanes[usize::from(owner)].insert(digest, batch.clone(), wanted);
         self.append(
             vec![Record::Batch(batch)],
             Vec::new(),
-            true,
+            at_once,
             Done::Stored { lane: owner, digest },
             out,
         );
-        let verify = named || owner == self.leader() || self.asked_ops + u64::from(ops) <= BUSY_OPS;
+        let leads = self.leader() == self.me && ops < EARLY_OPS;
+        let verify = named || leads || owner == self.leader() || self.asked_ops + u64::from(ops) <= BUSY_OPS;
         if to_ack && verify {
             self.ask_verdict(owner, &digest, false, out);
         }
@@ -147,8 +151,14 @@ impl Replica {
                 .get_mut(&digest)
                 .expect("just inserted")
                 .durable = true;
-            self.refresh_ack(owner, &digest, out);
+            self.refresh_ack(owner, &digest, true, out);
         }
+    }
+
+    /// Whether a batch's record is worth a flush of its own. Nobody waits for the others' before a block names them, and
+    /// then the acceptance, which is urgent, takes them along.
+    pub(crate) fn writes_at_once(&self, batch: &Batch) -> bool {
+        self.eager_acks || batch.body.len() >= WRITTEN_AT_ONCE_BYTES
     }
 
     /// Has a body's client signatures checked, once.
@@ -185,7 +195,7 @@ impl Replica {
         };
         stored.verdict = if good { Verdict::Good } else { Verdict::Bad };
         if good {
-            self.refresh_ack(lane, &digest, out);
+            self.refresh_ack(lane, &digest, self.eager_acks, out);
         } else {
             self.false_ack_evidence(lane, &digest, out);
         }
@@ -205,14 +215,13 @@ impl Replica {
     pub(crate) fn on_stored(&mut self, lane: MemberId, digest: Digest, out: &mut Outbox) {
         if let Some(stored) = self.lanes[usize::from(lane)].get_mut(&digest) {
             stored.durable = true;
-            self.refresh_ack(lane, &digest, out);
+            self.refresh_ack(lane, &digest, self.eager_acks, out);
         }
     }
 
-    /// Sends the ack that this batch deserves now, if it says more than the last one. While its verdict is under way
-    /// the ack waits for it: one signature instead of two. A named witness's verdict does not wait for the disk when
-    /// others depend on it.
-    pub(crate) fn refresh_ack(&mut self, lane: MemberId, digest: &Digest, out: &mut Outbox) {
+    /// Sends the ack that this batch deserves now, if it says more than the last one and somebody may need it: `due`, when
+    /// the batch waits for its order or its commit; before, only a named witness's verdict on which others depend.
+    pub(crate) fn refresh_ack(&mut self, lane: MemberId, digest: &Digest, due: bool, out: &mut Outbox) {
         let index = usize::from(lane);
         let Some(stored) = self.lanes[index].get(digest) else {
             return;
@@ -221,16 +230,19 @@ impl Replica {
         let (durable, verdict) = (stored.durable, stored.verdict);
         let named = stored.header().witnesses.contains(&self.me);
         let last = stored.acked.as_ref().map(|a| a.ack.clone());
-        let silent = self.is_silent();
-        if silent || height <= self.committed_height(lane) || self.lanes[index].acked_at(height) != Some(digest) {
-            return;
-        }
-        if last.as_ref().is_some_and(|a| a.stored && a.verified && a.witnessed) {
+        if self.is_silent()
+            || height <= self.committed_height(lane)
+            || self.lanes[index].acked_at(height) != Some(digest)
+            || last.as_ref().is_some_and(|a| a.stored && a.verified && a.witnessed)
+        {
             return;
         }
         let verified = verdict == Verdict::Good;
-        let early = !durable && verified && named && ops >= EARLY_OPS;
-        if (!durable && !early) || (durable && matches!(verdict, Verdict::Asked(_))) {
+        let depended_on = ops >= EARLY_OPS || self.asked_ops > BUSY_OPS;
+        let early = verified && named && depended_on && last.is_none();
+        // While the verdict is under way the ack waits for it: one signature instead of two.
+        let settled = due && durable && !matches!(verdict, Verdict::Asked(_));
+        if !early && !settled {
             return;
         }
         let one_honest = self.quorums.one_honest();

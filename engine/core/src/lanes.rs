@@ -75,6 +75,8 @@ pub struct Lane {
     owner: MemberId,
     n: usize,
     stored: BTreeMap<Digest, Stored>,
+    /// Those of them that were not executed: few, whatever is retained.
+    waiting: BTreeSet<(Height, Digest)>,
     /// The digest acked (or to be acked when durable) at each height above the committed cut.
     acked: BTreeMap<Height, Digest>,
     /// The one fork that came unasked and is not acked.
@@ -102,6 +104,7 @@ impl Lane {
             owner,
             n,
             stored: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             acked: BTreeMap::new(),
             fork: None,
             books: BTreeMap::new(),
@@ -195,6 +198,7 @@ impl Lane {
             executed: false,
         };
         self.stored.insert(digest, stored);
+        self.waiting.insert((height, digest));
         to_ack
     }
 
@@ -203,6 +207,7 @@ impl Lane {
             && !old.executed
         {
             self.live_bytes -= old.body.len() as u64;
+            self.waiting.remove(&(old.header().height, *digest));
         }
     }
 
@@ -404,6 +409,7 @@ impl Lane {
         stored.executed = true;
         let (height, bytes) = (stored.header().height, stored.body.len() as u64);
         self.live_bytes -= bytes;
+        self.waiting.remove(&(height, *digest));
         self.history.insert(height, *digest);
         self.retained.push_back(*digest);
         self.retained_bytes += bytes;
@@ -439,12 +445,8 @@ impl Lane {
     /// Drops batches that can never be executed: at or below an executed height and not executed.
     pub fn drop_orphans(&mut self) {
         let floor = self.history.last_key_value().map_or(0, |(h, _)| *h);
-        let orphans: Vec<Digest> = self
-            .stored
-            .iter()
-            .filter(|(_, s)| !s.executed && s.durable && s.header().height <= floor)
-            .map(|(d, _)| *d)
-            .collect();
+        let below = self.waiting.range(..=(floor, Digest([u8::MAX; 32])));
+        let orphans: Vec<Digest> = below.map(|(_, d)| *d).filter(|d| self.stored[d].durable).collect();
         for digest in &orphans {
             self.forget(digest);
         }

@@ -244,10 +244,11 @@ impl Replica {
         let lane = &mut self.lanes[usize::from(self.me)];
         lane.insert(digest, batch.clone(), false);
         lane.get_mut(&digest).expect("just inserted").verdict = Verdict::Good;
+        let urgent = !release.is_empty() || self.writes_at_once(&batch);
         self.append(
             vec![Record::Batch(batch)],
             release,
-            true,
+            urgent,
             Done::Stored { lane: self.me, digest },
             out,
         );

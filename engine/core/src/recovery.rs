@@ -137,7 +137,7 @@ impl Replica {
         }
         for lane in self.quorums.members() {
             for digest in self.lanes[usize::from(lane)].uncommitted() {
-                self.refresh_ack(lane, &digest, out);
+                self.refresh_ack(lane, &digest, true, out);
             }
         }
         self.reserve(out);

@@ -126,6 +126,10 @@ pub struct Replica {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) appends: VecDeque<(AppendId, Done)>,
     pub(crate) next_append: AppendId,
+    /// The newest append was given to the log without hurry.
+    pub(crate) lingering: bool,
+    /// Batches are acked as soon as they are stored ([`Replica::set_eager_acks`]).
+    pub(crate) eager_acks: bool,
     pub(crate) next_job: JobId,
     pub(crate) jobs: VecDeque<(JobId, MemberId, Digest, u32)>,
     pub(crate) asked_ops: u64,
@@ -190,6 +194,8 @@ impl Replica {
             checkpoints: Checkpoints::default(),
             appends: VecDeque::new(),
             next_append: 1,
+            lingering: false,
+            eager_acks: false,
             next_job: 1,
             jobs: VecDeque::new(),
             asked_ops: 0,
@@ -211,6 +217,12 @@ impl Replica {
             bugs,
             params,
         }
+    }
+
+    /// Whether each batch is written at once and acked as soon as it is stored, instead of when it waits for its order
+    /// (R-LANE leaves the time open). Certificates then stand early; the price is a flush and n signatures a batch.
+    pub fn set_eager_acks(&mut self, eager: bool) {
+        self.eager_acks = eager;
     }
 
     /// The gate for messages to this replica.
@@ -323,6 +335,7 @@ impl Replica {
         assert!(!self.replaying, "recovery writes nothing");
         let id = self.next_append;
         self.next_append += 1;
+        self.lingering = !urgent;
         self.appends.push_back((id, done));
         if self.bugs.send_before_write() {
             out.extend(release.into_iter().map(Effect::Send));

@@ -1,7 +1,9 @@
 //! Timers: one wake-up, set to the earliest thing that time alone makes due. An idle replica sets none.
 
+use alloc::vec::Vec;
+
 use crate::api::Outbox;
-use crate::replica::Replica;
+use crate::replica::{Done, Replica};
 use crate::types::{MemberId, Tick};
 use crate::view_change::Ground;
 
@@ -107,18 +109,26 @@ impl Replica {
         self.safety.timed_out(self.safety.view()) || suspects
     }
 
-    /// R-WITNESS: whatever its queue, a stored batch that nobody vouches for after a turnaround is checked here; and
-    /// acks that would say more now are sent, since somebody may lack them.
+    /// R-WITNESS: whatever its queue, a stored batch that nobody vouches for after a turnaround is checked here.
     pub(crate) fn verify_overdue(&mut self, lane: MemberId, out: &mut Outbox) {
         let index = usize::from(lane);
         for digest in self.lanes[index].uncommitted().into_iter().take(TENDED_BATCHES) {
-            let Some(stored) = self.lanes[index].get(&digest) else {
-                continue;
-            };
-            if !stored.witnessed {
+            if self.lanes[index].get(&digest).is_some_and(|stored| !stored.witnessed) {
                 self.ask_verdict(lane, &digest, false, out);
             }
-            self.refresh_ack(lane, &digest, out);
+        }
+        self.ack_overdue(lane, out);
+    }
+
+    /// Acks of batches that wait longer than usual, since somebody may need a certificate of them; those that are not on
+    /// the disk yet are sent there.
+    pub(crate) fn ack_overdue(&mut self, lane: MemberId, out: &mut Outbox) {
+        let index = usize::from(lane);
+        for digest in self.lanes[index].uncommitted().into_iter().take(TENDED_BATCHES) {
+            if self.lanes[index].get(&digest).is_some_and(|stored| !stored.durable) && self.lingering {
+                self.append(Vec::new(), Vec::new(), true, Done::Nothing, out);
+            }
+            self.refresh_ack(lane, &digest, true, out);
         }
     }
 
@@ -146,7 +156,7 @@ impl Replica {
         let optimistic = (0..)
             .zip(cuts)
             .filter(|(_, (a, b))| a.height > b.height && a.certificate.is_none());
-        let lanes: alloc::vec::Vec<MemberId> = optimistic.map(|(lane, _)| lane).collect();
+        let lanes: Vec<MemberId> = optimistic.map(|(lane, _)| lane).collect();
         for lane in lanes {
             if lane != self.me {
                 self.end_optimism(lane);

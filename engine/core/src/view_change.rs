@@ -48,8 +48,8 @@ pub(crate) struct ViewChange {
     qc_since: Option<Tick>,
     /// Per lane: since when something waits to be ordered.
     unordered_since: Vec<Option<Tick>>,
-    /// Per lane: since when a tip is ordered, not committed, and not certified.
-    uncommitted_since: Vec<Option<Tick>>,
+    /// Per lane: since when a tip is ordered, not committed, and not certified; the tip's height.
+    uncommitted_since: Vec<Option<(Tick, Height)>>,
     /// Per lane: certificate sent to this view's leader: when, which height, whether to all by now.
     sent: Vec<Option<(Tick, Height, bool)>>,
     /// Per lane: highest height in a block of this view.
@@ -57,7 +57,7 @@ pub(crate) struct ViewChange {
     future: Vec<Vec<SignedVote>>,
     /// When the newest lock is told if the fast path has not committed by then.
     lock_due: Option<Tick>,
-    /// When it is told although everything is committed.
+    /// When it is told although everything is committed: so long after the newest block's votes.
     idle_lock_due: Option<Tick>,
     told_lock: Option<(Slot, trireme_crypto::Digest)>,
     /// By fault.
@@ -126,9 +126,15 @@ impl ViewChange {
         self.lock_due = Some(self.lock_due.map_or(due, |d| d.min(due)));
     }
 
-    /// The newest lock is to be told by `due` in any case: later is safe, never is not (R-LOCK).
+    /// The newest lock is to be told by `due` in any case: later is safe, never is not (R-LOCK). A newer block puts it off:
+    /// while blocks come, the lock rides on their votes.
     pub(crate) fn idle_lock_by(&mut self, due: Tick) {
-        self.idle_lock_due.get_or_insert(due);
+        self.idle_lock_due = Some(due);
+    }
+
+    /// Every block that has its votes is committed.
+    pub(crate) fn rest_lock(&mut self) {
+        self.lock_due = None;
     }
 
     pub(crate) fn next_lock_due(&self) -> Option<Tick> {
@@ -513,9 +519,14 @@ impl Replica {
                 self.certify_uncommitted(lane, patience, out);
                 continue;
             }
-            let since = *self.change.unordered_since[index].get_or_insert(self.now.tick);
-            if self.now.tick.since(since) >= patience {
+            let waited = self
+                .now
+                .tick
+                .since(*self.change.unordered_since[index].get_or_insert(self.now.tick));
+            if waited >= patience {
                 self.certify_waiting(lane, floor, out);
+            } else if waited >= patience / 2 {
+                self.ack_overdue(lane, out);
             }
             late |= self.press_leader(lane, bound, out);
         }
@@ -531,11 +542,17 @@ impl Replica {
             self.change.uncommitted_since[index] = None;
             return;
         }
-        let since = *self.change.uncommitted_since[index].get_or_insert(self.now.tick);
-        if self.now.tick.since(since) >= patience {
+        // The clock is that of one tip: under a steady load there always is one that waits.
+        let running = self.change.uncommitted_since[index].filter(|(_, height)| *height > committed);
+        let (since, height) = running.unwrap_or((self.now.tick, top));
+        self.change.uncommitted_since[index] = Some((since, height));
+        let waited = self.now.tick.since(since);
+        if waited >= patience {
             self.change.uncommitted_since[index] = None;
             self.verify_overdue(lane, out);
             self.make_certificate(lane, committed, out);
+        } else if waited >= patience / 2 {
+            self.ack_overdue(lane, out);
         }
     }
 

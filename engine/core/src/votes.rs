@@ -45,12 +45,27 @@ impl Ring {
         near.get(&slot).into_iter().chain(far).any(|(named, _)| named == digest)
     }
 
+    /// The newest slot of which anything was said.
+    fn newest(&self, mark: Mark) -> Slot {
+        let (near, far) = match mark {
+            Mark::Voted => (&self.voted, &self.far_voted),
+            Mark::Locked => (&self.locked, &self.far_locked),
+        };
+        let near = near.last_key_value().map_or(0, |(slot, _)| *slot);
+        far.as_ref().map_or(near, |(slot, _)| near.max(*slot))
+    }
+
     /// Whether a vote names a block above this one on its branch. It counts for ancestors of its own view only (R-COMMIT):
     /// naming a block of a later view says nothing about an earlier one.
     fn stands_above(&self, mark: Mark, tip: (Slot, &Digest), chain: &Chain) -> bool {
         let view = |digest: &Digest| chain.get(digest).map(|block| block.view);
-        let mut above = self.all(mark).rev().filter(|(slot, _)| **slot > tip.0);
-        above.any(|(_, (digest, _))| chain.extends(digest, tip.1, tip.0) && view(digest) == view(tip.1))
+        let (near, far) = match mark {
+            Mark::Voted => (&self.voted, &self.far_voted),
+            Mark::Locked => (&self.locked, &self.far_locked),
+        };
+        let far = far.iter().filter(|(slot, _)| *slot > tip.0).map(|(_, said)| said);
+        let mut above = near.range(tip.0 + 1..).map(|(_, said)| said).chain(far).rev();
+        above.any(|(digest, _)| chain.extends(digest, tip.1, tip.0) && view(digest) == view(tip.1))
     }
 }
 
@@ -152,8 +167,7 @@ impl Book {
 
     /// The newest slot of which this member said anything, at most `tip_slot`.
     fn bound(&self, member: usize, mark: Mark, tip_slot: Slot) -> Slot {
-        let newest = self.members[member].all(mark).map(|(slot, _)| *slot).max();
-        newest.unwrap_or(0).min(tip_slot)
+        self.members[member].newest(mark).min(tip_slot)
     }
 
     /// The `count`-th largest watermark on the branch that ends at `tip`, or something up to `floor` if it is not above.
@@ -207,12 +221,23 @@ impl Book {
 
     /// The highest slot above `floor` at which some digest has `count` exact votes.
     pub(crate) fn certifiable(&self, floor: Slot, count: usize) -> Option<(Slot, Digest)> {
-        let mut slots: Vec<(Slot, Digest)> = Vec::new();
-        for ring in &self.members {
-            slots.extend(ring.voted.range(floor + 1..).map(|(s, (d, _))| (*s, *d)));
-        }
-        slots.sort_unstable();
-        slots.chunk_by(|a, b| a == b).rev_find(count)
+        // Members that keep so many slots voted for it, so it lies between the ends of what they keep; usually at the upper.
+        let kept = self.members.iter().filter_map(|ring| {
+            let (first, last) = (ring.voted.first_key_value()?.0, ring.voted.last_key_value()?.0);
+            Some((*first, *last))
+        });
+        let (mut firsts, mut lasts): (Vec<Slot>, Vec<Slot>) = kept.unzip();
+        firsts.sort_unstable();
+        lasts.sort_unstable_by(|a, b| b.cmp(a));
+        let nth = count.checked_sub(1)?;
+        let (lowest, highest) = (*firsts.get(nth)?, *lasts.get(nth)?);
+        (lowest.max(floor + 1)..=highest).rev().find_map(|slot| {
+            let named = |ring: &Ring| ring.voted.get(&slot).map(|(digest, _)| *digest);
+            let mut named: Vec<Digest> = self.members.iter().filter_map(named).collect();
+            named.sort_unstable();
+            let run = named.chunk_by(|a, b| a == b).find(|run| run.len() >= count)?;
+            Some((slot, run[0]))
+        })
     }
 
     /// All digests that were voted for or locked, with their slots.
@@ -234,23 +259,6 @@ impl Book {
                 mine.locked.entry(*slot).or_insert_with(|| lock.clone());
             }
         }
-    }
-}
-
-/// The last run of equal entries that is long enough.
-trait LastRun {
-    fn rev_find(self, count: usize) -> Option<(Slot, Digest)>;
-}
-
-impl<'a, I: Iterator<Item = &'a [(Slot, Digest)]>> LastRun for I {
-    fn rev_find(self, count: usize) -> Option<(Slot, Digest)> {
-        let mut last = None;
-        for run in self {
-            if run.len() >= count {
-                last = Some(run[0]);
-            }
-        }
-        last
     }
 }
 

@@ -429,7 +429,10 @@ impl Order {
     /// Gives the core its timeout, and sets the timer for the next.
     fn timeout(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let Some(due) = self.replica.next_timeout() else {
-            self.timer_at = None;
+            // One that is left set would wake the thread for nothing.
+            if self.timer_at.take().is_some() {
+                self.timer.reset(Tick(u64::MAX));
+            }
             return false;
         };
         if due <= turn.now.tick {
