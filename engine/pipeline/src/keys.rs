@@ -81,7 +81,12 @@ impl Keys for MemberKeys {
     fn sign(&self, statement: &Digest) -> Signature {
         self.made.fetch_add(1, Ordering::Relaxed);
         let signature = self.secret.sign(&statement.0);
-        Signature(signature.as_ref().try_into().expect("an Ed25519 signature has 64 bytes"))
+        Signature(
+            signature
+                .as_ref()
+                .try_into()
+                .expect("an Ed25519 signature has 64 bytes"),
+        )
     }
 
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> Vec<usize> {
