@@ -40,23 +40,24 @@ pub(crate) async fn dial_loop(shared: Arc<Shared>, peer: u32, client: quinn::Cli
     // that was lost before it listened.
     let mut limit_ms = FIRST_DIAL_MS.min(config.handshake_timeout_ms);
     loop {
-        let limit = Duration::from_millis(limit_ms);
-        let made = match shared.endpoint.connect_with(client.clone(), addr, SERVER_NAME) {
-            Ok(connecting) => connect(&shared, connecting, Some(peer), limit).await,
-            Err(quinn::ConnectError::EndpointStopping) => return,
-            Err(error) => {
-                tracing::warn!(%addr, %error, "cannot dial");
-                Err(Disconnect {
-                    reason: CloseReason::Transport,
-                    by: ClosedBy::Local,
-                })
-            }
+        let Some(made) = dial(&shared, peer, &client, Duration::from_millis(limit_ms)).await else {
+            return;
         };
         match made {
-            Ok(link) => {
+            Ok(mut link) => {
                 limit_ms = FIRST_DIAL_MS.min(config.handshake_timeout_ms);
                 let since = tokio::time::Instant::now();
-                watch(&shared, &link).await;
+                let mut patience = SILENT_CHECKS;
+                while silent(&shared, &link, patience).await {
+                    // After an outage QUIC waits as long again before it tries whether the path is there, and a new
+                    // process at the other end cannot tell that it is one before that. A handshake can at any time.
+                    patience = 1;
+                    match dial(&shared, peer, &client, Duration::from_millis(limit_ms)).await {
+                        Some(Ok(newer)) => (link, patience) = (newer, SILENT_CHECKS),
+                        Some(Err(_)) => {}
+                        None => return,
+                    }
+                }
                 // A link that held for a while starts over; one that flaps is dialled ever more slowly.
                 if since.elapsed() > Duration::from_millis(config.reconnect_max_ms) {
                     pause_ms = config.reconnect_min_ms;
@@ -73,6 +74,48 @@ pub(crate) async fn dial_loop(shared: Arc<Shared>, peer: u32, client: quinn::Cli
 }
 
 const FIRST_DIAL_MS: u64 = 500;
+/// So many looks at a link, two for each keep-alive, without anything new heard on it: it is silent.
+const SILENT_CHECKS: u32 = 3;
+
+/// One handshake with a peer. None when the endpoint stops.
+async fn dial(
+    shared: &Arc<Shared>,
+    peer: u32,
+    client: &quinn::ClientConfig,
+    limit: Duration,
+) -> Option<Result<Arc<Link>, Disconnect>> {
+    let slot = shared.slots[peer as usize].as_ref().expect("dialled peers exist");
+    let addr = slot.address.addr;
+    Some(match shared.endpoint.connect_with(client.clone(), addr, SERVER_NAME) {
+        Ok(connecting) => connect(shared, connecting, Some(peer), limit).await,
+        Err(quinn::ConnectError::EndpointStopping) => return None,
+        Err(error) => {
+            tracing::warn!(%addr, %error, "cannot dial");
+            Err(Disconnect {
+                reason: CloseReason::Transport,
+                by: ClosedBy::Local,
+            })
+        }
+    })
+}
+
+/// Watches a link. False when it has ended; true when it stands and `patience` looks in a row found nothing new heard on
+/// it, although both sides send at every keep-alive at least.
+async fn silent(shared: &Arc<Shared>, link: &Arc<Link>, patience: u32) -> bool {
+    let between = Duration::from_millis(shared.config.keep_alive_ms / 2);
+    let heard = || link.connection.stats().udp_rx.datagrams;
+    let (mut last, mut without) = (heard(), 0);
+    while without < patience {
+        tokio::select! {
+            () = watch(shared, link) => return false,
+            () = tokio::time::sleep(between) => {}
+        }
+        let now = heard();
+        without = if now == last { without + 1 } else { 0 };
+        last = now;
+    }
+    true
+}
 
 /// Half to whole of the pause, so that replicas that lost each other at once do not return at once. The hasher's keys
 /// are random for each call.

@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use common::*;
 use trireme_transport::*;
@@ -328,4 +332,69 @@ async fn shutdown_is_told() {
     })
     .await;
     assert_eq!((end.reason, end.by), (CloseReason::Shutdown, ClosedBy::Remote));
+}
+
+/// Carries datagrams between the dialler and the acceptor. Once cut, it never again carries those of connections that it
+/// has seen: they are told by the connection ids in their short headers.
+async fn relay(front: tokio::net::UdpSocket, to: std::net::SocketAddr, cut: Arc<AtomicBool>) {
+    let back = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+    let (mut known, mut dialler) = (BTreeSet::new(), None);
+    let (mut outward, mut inward) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut carried = |datagram: &[u8]| {
+        let short = datagram[0] & 0x80 == 0;
+        let id = datagram.get(1..9).unwrap_or_default().to_vec();
+        match (short, cut.load(Ordering::SeqCst)) {
+            (true, false) => {
+                known.insert(id);
+                true
+            }
+            (true, true) => !known.contains(&id),
+            (false, _) => true,
+        }
+    };
+    loop {
+        tokio::select! {
+            received = front.recv_from(&mut outward) => {
+                let (length, from) = received.unwrap();
+                dialler = Some(from);
+                if carried(&outward[..length]) {
+                    back.send_to(&outward[..length], to).await.unwrap();
+                }
+            }
+            received = back.recv_from(&mut inward) => {
+                let (length, _) = received.unwrap();
+                if carried(&inward[..length]) {
+                    front.send_to(&inward[..length], dialler.unwrap()).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silent_link_is_replaced_long_before_it_times_out() {
+    let config = TransportConfig {
+        keep_alive_ms: 100,
+        idle_timeout_ms: 10 * u32::try_from(HANG.as_millis()).unwrap(),
+        ..config()
+    };
+    let peers = peer_list(2);
+    let front = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+    let mut seen_by_zero = peers.clone();
+    seen_by_zero[1].addr = front.local_addr().unwrap();
+    let cut = Arc::new(AtomicBool::new(false));
+    tokio::spawn(relay(front, peers[1].addr, cut.clone()));
+    let mut one = bind(&peers, 1, config.clone());
+    let mut zero = bind(&seen_by_zero, 0, config);
+    connected(&mut zero, 1).await;
+    connected(&mut one, 0).await;
+    cut.store(true, Ordering::SeqCst);
+    connected(&mut zero, 1).await;
+    connected(&mut one, 0).await;
+    zero.send(1, Class::Control, Bytes::from_static(b"again")).unwrap();
+    let bytes = peer_event(&mut one, |event| match event {
+        PeerEvent::Frame { bytes, .. } => Some(bytes.clone()),
+        _ => None,
+    });
+    assert_eq!(bytes.await, "again");
 }

@@ -61,7 +61,8 @@ pub fn worth_releasing(segments: &[OldSegment]) -> usize {
 impl Log {
     /// Looks at the old segment with this index, 0 being the oldest, if all its records stand before `before`: what of it
     /// `live`, which is given kind and mark of each keyed record, still wants. Records without a key are not wanted; a
-    /// record whose key was appended again is not, either.
+    /// record whose key was appended again is not, either. While a release is under way ([`Log::releasing`]) what it lets
+    /// go counts as old still.
     pub fn old_segment(&self, index: usize, before: Lsn, live: &mut dyn FnMut(u8, u64) -> bool) -> Option<OldSegment> {
         let bounds = || self.bounds();
         let end = bounds().nth(index)?;

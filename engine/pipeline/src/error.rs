@@ -80,6 +80,22 @@ pub enum ReplicaError {
         /// Where and how.
         what: String,
     },
+    /// It would have to start in quarantine, and in a cluster that stands no fault nobody can let it out.
+    #[error(
+        "{} of replica {member}: {cause}. In a cluster with f = 0 there is no way out of quarantine, because no quorum of others \
+         can say what this replica forgot, so it does not start. Put the directory back as it was \
+         when the replica last ran, from its disk or a copy of that made since. If there is none: make a new cluster with \
+         `trireme init` (with f of 1 or more it outlives the loss of a log) and write the data again; `trireme backup` \
+         keeps the newest checkpoint of this one, certified", dir.display()
+    )]
+    NoWayOut {
+        /// Whose.
+        member: MemberId,
+        /// The data directory.
+        dir: PathBuf,
+        /// What is lost.
+        cause: String,
+    },
     /// A record of the log has a good checksum but no meaning for this build.
     #[error("log in {}: record {sequence} (kind {kind}) cannot be read: {why}; was it written by another version?", dir.display())]
     Record {

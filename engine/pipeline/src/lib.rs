@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+pub mod audit;
 mod board;
 mod bugs;
 mod clock;

@@ -180,8 +180,15 @@ fn recover_all(
     let opened = Log::open(log_config(cluster, config)).map_err(ReplicaError::from);
     let told = (&*shared.gate, &shared.clock);
     let found = opened.and_then(|opening| recover(opening, config.data_dir.clone(), told, &mut replica, &mut machine));
+    let no_way_out = |cause: String| ReplicaError::NoWayOut {
+        member: config.member,
+        dir: config.data_dir.clone(),
+        cause,
+    };
+    let alone = cluster.params.f == 0;
     let log = match found {
         Ok(Some(log)) => log,
+        Err(error) if error.loses_votes() && alone => return Err(no_way_out(error.to_string())),
         Ok(None) => return Ok(None),
         Err(error) if error.loses_votes() && lost.is_none() => {
             // Promises that cannot be read are promises that may be broken: the replica goes on with a new log, and signs
@@ -196,8 +203,10 @@ fn recover_all(
         Err(error) => return Err(error),
     };
     let empty = if replica.has_replayed() { None } else { mark.tells()? };
-    if let Some(cause) = lost.or(empty) {
-        replica.start_quarantined(cause);
+    match lost.or(empty) {
+        Some(cause) if alone => return Err(no_way_out(cause.name().to_owned())),
+        Some(cause) => replica.start_quarantined(cause),
+        None => {}
     }
     // A receiver that is gone belongs to a thread that failed; it says so itself.
     let _ = recovery.replica.send(replica);

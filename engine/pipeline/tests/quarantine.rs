@@ -98,3 +98,27 @@ fn a_replica_with_damaged_votes_comes_back_through_quarantine_and_keeps_the_dama
     };
     comes_back(damage, "log damaged", true);
 }
+
+#[test]
+fn with_f_0_a_replica_without_its_log_does_not_start_and_says_what_can_be_done() {
+    let mut bench = Bench::new(&PLANS[..1], ClientAuth::Signed);
+    bench.start_all();
+    submit(&bench, 5);
+    bench.stop(0);
+    let dir = bench.configs[0].data_dir.clone();
+    let kept = dir.with_extension("kept");
+    fs::create_dir(&kept).unwrap();
+    let files = log_files(&dir);
+    let to = |file: &PathBuf| kept.join(file.file_name().unwrap());
+    files.iter().for_each(|file| fs::rename(file, to(file)).unwrap());
+    for _ in 0..2 {
+        let said = bench.refusal(0);
+        assert!(said.contains("f = 0") && said.contains("log missing") && said.contains("Put the directory back"), "{said}");
+    }
+    // It can be done.
+    log_files(&dir).into_iter().for_each(|file| fs::remove_file(file).unwrap());
+    files.iter().for_each(|file| fs::rename(to(file), file).unwrap());
+    bench.start(0);
+    submit(&bench, 5);
+    bench.stop(0);
+}

@@ -58,6 +58,8 @@ impl Record {
 /// Writes a stream.
 pub(crate) struct StreamWriter {
     path: PathBuf,
+    /// Slot of the last record.
+    last: u64,
     file: BufWriter<File>,
 }
 
@@ -68,6 +70,7 @@ impl StreamWriter {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(StreamWriter {
             path: path.to_path_buf(),
+            last: 0,
             file: BufWriter::with_capacity(1 << 18, file),
         })
     }
@@ -82,25 +85,31 @@ impl StreamWriter {
             .truncate(false)
             .open(path);
         let mut file = options.with_context(cannot)?;
-        let mut kept = 0;
+        let (mut kept, mut last) = (0, 0);
         if slot > 0 {
-            let records = StreamReader::open(path)?;
-            kept = records
-                .map_while(Result::ok)
-                .take_while(|record| record.slot <= slot)
-                .count();
+            let records = StreamReader::open(path)?.map_while(Result::ok);
+            for record in records.take_while(|record| record.slot <= slot) {
+                (kept, last) = (kept + 1, record.slot);
+            }
         }
         let bytes = (kept * RECORD_BYTES) as u64;
         file.set_len(bytes).with_context(cannot)?;
         file.seek(std::io::SeekFrom::Start(bytes)).with_context(cannot)?;
         Ok(StreamWriter {
             path: path.to_path_buf(),
+            last,
             file: BufWriter::with_capacity(1 << 18, file),
         })
     }
 
+    /// Slot of the last record, 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Adds a record. A stream that cannot be written is worthless, so the replica ends.
     pub(crate) fn push(&mut self, record: Record) -> Result<()> {
+        self.last = record.slot;
         let written = self.file.write_all(&record.to_bytes());
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }

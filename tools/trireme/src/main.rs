@@ -25,6 +25,7 @@ mod say;
 mod simulate;
 mod status;
 mod top;
+mod unseen;
 mod wan;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use trireme_pipeline::{ExecutedItem, NoObserver, Observer};
 
+use crate::unseen::Unseen;
 use crate::executed::{Record, StreamWriter};
 use crate::logging::{self, LogFormat};
 use crate::{files, parent};
@@ -43,12 +44,14 @@ pub(crate) fn run(args: &ReplicaArgs) -> Result<()> {
 struct Stream {
     path: PathBuf,
     writer: StreamWriter,
+    unseen: Unseen,
 }
 
 impl Stream {
     fn new(path: PathBuf) -> Result<Stream> {
         let writer = StreamWriter::resume(&path, u64::MAX)?;
-        Ok(Stream { path, writer })
+        let unseen = Unseen::of(&path)?;
+        Ok(Stream { path, writer, unseen })
     }
 }
 
@@ -68,7 +71,15 @@ impl Observer for Stream {
     }
 
     fn replayed_from(&mut self, slot: u64) {
+        self.checkpoint(slot);
         self.writer = StreamWriter::resume(&self.path, slot).expect("the executed stream can be gone on with");
+        self.unseen.cut(slot).expect("what is unseen can be written");
+    }
+
+    fn installed(&mut self, slot: u64) {
+        self.checkpoint(slot);
+        let last = self.writer.last();
+        self.unseen.add(last, slot).expect("what is unseen can be written");
     }
 
     fn checkpoint(&mut self, _: u64) {

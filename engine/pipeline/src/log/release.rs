@@ -112,7 +112,11 @@ fn oldest_slot(log: &Log) -> Option<Slot> {
 impl LogStage {
     /// Goes on with a release; false if there is nothing to do for now.
     pub(super) fn release(&mut self) -> Result<bool, ReplicaError> {
-        if self.releases.under_way && !self.log.releasing() {
+        if self.releases.under_way {
+            // Until the files are gone the log names what they hold as old; a release of the same again is none.
+            if self.log.releasing() {
+                return Ok(false);
+            }
             self.releases.under_way = false;
             self.releases.oldest_slot = oldest_slot(&self.log);
             let stats = self.log.stats();

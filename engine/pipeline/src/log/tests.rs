@@ -284,3 +284,39 @@ fn a_checkpoint_releases_old_segments() {
         assert_eq!(ask(&gone), [Message::NotHeld { digest: digest(&gone) }]);
     });
 }
+
+#[test]
+fn a_checkpoint_right_behind_another_finds_nothing_left_to_release() {
+    in_runtime(|dir| {
+        let mut bench = Bench::new(dir, |config| config.max_log_bytes = 8 << 20);
+        let last = 40;
+        for id in 1..=last {
+            bench.append(id, &batch(id, 100_000), true);
+            while bench.durable.pop() != Some(id) {
+                bench.poll();
+                bench.messages();
+            }
+        }
+        let heights = vec![0, 30, 0];
+        for (after, slot) in [(last, 5), (last + 1, 6)] {
+            if after > last {
+                bench.append(after, &batch(after, 1_000), true);
+            }
+            let heights = heights.clone();
+            bench.jobs.push(0, LogJob::Release { after, slot, heights });
+        }
+        // The files of the first go in the background; the second is there already.
+        while bench.stage.log.stats().released_segments == 0 {
+            bench.poll();
+        }
+        let first = bench.stage.log.stats().first_segment;
+        while bench.stage.log.releasing() {
+            bench.poll();
+            bench.messages();
+        }
+        for _ in 0..100 {
+            bench.poll();
+        }
+        assert_eq!(bench.stage.log.stats().first_segment, first);
+    });
+}

@@ -103,6 +103,7 @@ pub(crate) struct KeeperStatus {
     written: u64,
     skipped: u64,
     last_write_us: u64,
+    written_us: u64,
     error: Option<String>,
     transfer: Option<Value>,
     transfers: u64,
@@ -122,6 +123,7 @@ impl KeeperStatus {
             "written": self.written,
             "skipped": self.skipped,
             "last_write_us": self.last_write_us,
+            "written_us": self.written_us,
             "parts_served": self.parts_served,
             "bytes_served": self.bytes_served,
             "transfer": self.transfer,
@@ -175,7 +177,13 @@ impl Keeper {
             });
             match opened {
                 Ok(snapshot) => keeper.held.insert(0, Held { snapshot, asked: None }),
-                Err(error) => tracing::warn!(slot, %error, "a snapshot cannot be used"),
+                Err(error) => {
+                    // It would stand in the way of the bound on what is kept. One is left for examination.
+                    let aside = path.with_file_name("damaged");
+                    let moved = std::fs::rename(&path, &aside).map_err(SnapshotError::io(&path));
+                    let moved = moved.err().map(|error| error.to_string());
+                    tracing::warn!(slot, %error, aside = %aside.display(), moved, "a snapshot cannot be used");
+                }
             }
         }
         keeper.show();
@@ -301,7 +309,10 @@ impl Keeper {
                 let took = now - writing.began;
                 match self.seal(writing, &certificate, anchor) {
                     Ok(()) => {
-                        self.note(|status| (status.written, status.last_write_us) = (status.written + 1, took));
+                        self.note(|status| {
+                            (status.written, status.last_write_us) = (status.written + 1, took);
+                            status.written_us += took;
+                        });
                         self.reports.push(Report::Snapshotted(slot));
                         self.prune(now);
                     }

@@ -100,7 +100,9 @@ pub fn restore(backup: &Path, data_dir: &Path, cluster: &Cluster) -> Result<Summ
     let mut entries = std::fs::read_dir(data_dir)
         .map_err(SnapshotError::io(data_dir))?
         .flatten();
-    let foreign = entries.find(|entry| entry.file_name() != "snapshots" && entry.file_name() != QUARANTINE_MARKER);
+    // The last is what a file system of its own begins with.
+    let known = ["snapshots", QUARANTINE_MARKER, "lost+found"];
+    let foreign = entries.find(|entry| known.iter().all(|name| entry.file_name() != *name));
     if let Some(entry) = foreign {
         return Err(SnapshotError::InTheWay {
             path: entry.path(),

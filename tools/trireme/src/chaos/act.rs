@@ -11,11 +11,11 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chaos::ChaosArgs;
-use crate::chaos::damage;
 use crate::chaos::fault::{Choice, Dice, Fault, Kind};
 use crate::chaos::links::Links;
 use crate::chaos::timeline::Done;
-use crate::local::kill::{Gap, caught_up};
+use crate::chaos::{after, audit, damage, restore, room};
+use crate::local::kill::Gap;
 use crate::local::replicas::Replicas;
 use crate::local::session::Cluster;
 use crate::probe::Probe;
@@ -25,17 +25,18 @@ use crate::status::Status;
 /// How long a replica may take to answer: one to which something is done does not.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a replica may stay in quarantine.
-const QUARANTINE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(20);
+/// A replica's data directory, beside its `replica.toml`.
+pub(super) const DATA: &str = "log";
 
 /// What the lanes share.
 pub(super) struct Stage {
     pub(super) args: ChaosArgs,
     pub(super) replicas: Rc<RefCell<Replicas>>,
     pub(super) links: RefCell<Links>,
-    /// Directories of the replicas' logs.
-    pub(super) logs: Vec<PathBuf>,
+    /// The replicas' own files, `replica.toml` of each.
+    pub(super) files: Vec<PathBuf>,
+    /// Ends the load when all faults that were asked for are done.
+    pub(super) stop: trireme_load::Stop,
     /// Replicas to which something is done, or that have not caught up since.
     pub(super) taken: RefCell<BTreeSet<u16>>,
     /// Whether the load runs.
@@ -45,6 +46,8 @@ pub(super) struct Stage {
     /// No fault lasts beyond.
     pub(super) until: Instant,
     pub(super) done: RefCell<Vec<Done>>,
+    /// Logs that were taken away.
+    pub(super) lost: Cell<usize>,
 }
 
 /// One lane of faults. An error ends the run.
@@ -59,6 +62,9 @@ pub(super) struct Lane {
 /// What the replicas say before a fault.
 struct Before {
     leader: u16,
+    view: u64,
+    /// The longest view timer, and four times the longest round trip.
+    bound: Duration,
     committed: u64,
 }
 
@@ -79,7 +85,11 @@ impl Lane {
         let stage = self.stage.clone();
         loop {
             sleep(self.dice.pause(stage.args.pause)).await;
-            if Instant::now() >= stage.until || !stage.loaded.get() {
+            let enough = stage.args.count.is_some_and(|count| stage.done.borrow().len() >= count);
+            if enough {
+                stage.stop.stop();
+            }
+            if enough || Instant::now() >= stage.until || !stage.loaded.get() {
                 return Ok(());
             }
             let Some(before) = self.look().await else { continue };
@@ -108,13 +118,20 @@ impl Lane {
     /// Who leads and what is committed; none while too few answer to tell.
     async fn look(&mut self) -> Option<Before> {
         let answers = self.everybody.ask_all().await;
-        let statuses: Vec<Status> = answers
-            .into_iter()
-            .filter_map(|answer| answer.and_then(Status::read).ok())
-            .collect();
+        let values: Vec<serde_json::Value> = answers.into_iter().filter_map(Result::ok).collect();
+        // One timeout and four round trips are the goal for a leader's death.
+        let bound = |value: &serde_json::Value| {
+            let peers = value["peers"].as_array().map_or(&[][..], Vec::as_slice);
+            let rtt = peers.iter().filter_map(|peer| peer["rtt_us"].as_u64()).max();
+            value["view_timer_us"].as_u64().unwrap_or(0) + 4 * rtt.unwrap_or(0)
+        };
+        let bound_us = values.iter().map(bound).max()?;
+        let statuses: Vec<Status> = values.into_iter().filter_map(|value| Status::read(value).ok()).collect();
         let newest = statuses.iter().max_by_key(|status| status.view)?;
         Some(Before {
             leader: newest.leader,
+            view: newest.view,
+            bound: Duration::from_micros(bound_us),
             committed: statuses.iter().map(|status| status.committed_slot).max()?,
         })
     }
@@ -136,29 +153,30 @@ impl Lane {
                 .collect()
         };
         let begin = Instant::now();
+        let written = after::written(&self.output(hit));
         self.begin(fault)?;
         let mut gap = Gap::new(before.committed, survivors);
         gap.watch(&mut self.everybody, begin + fault.length, &stage.loaded)
             .await;
         sleep_until(begin + fault.length).await;
-        self.end(fault)?;
+        let forgets = self.end(fault)?;
         let end = Instant::now();
         let target = gap.committed;
         // What the fault leaves behind may show only after its end.
         let watched = gap.watch(&mut self.everybody, end + Duration::from_millis(500), &stage.loaded);
-        let healthy = async {
-            let caught_up = caught_up(&mut self.hit, hit, target, end).await?;
-            out_of_quarantine(&mut self.hit, hit, end)
-                .await
-                .map(|after| after.max(caught_up))
+        let (recovered, ()) = tokio::join!(after::healthy(&mut self.hit, hit, target, end), watched);
+        let recovered =
+            recovered.map_err(|missing| anyhow::anyhow!("replica {hit} after {}: {missing}", fault.kind.name()))?;
+        let said = after::said(&self.output(hit), written)?;
+        let quarantined = said.contains(after::QUARANTINED);
+        if forgets && !quarantined {
+            bail!("replica {hit} has lost its log and was not quarantined");
+        }
+        let votes = match quarantined {
+            true => after::votes(&mut self.everybody, &stage, hit, end).await?,
+            false => None,
         };
-        let (recovered, ()) = tokio::join!(healthy, watched);
-        let Some(recovered) = recovered else {
-            bail!(
-                "replica {hit} did not catch up after {}: slot {target} is still missing",
-                fault.kind.name()
-            );
-        };
+        let views = self.look().await.map_or(0, |now| now.view.saturating_sub(before.view));
         let since = |time: Instant| (time - stage.begin).as_secs_f64();
         Ok(Done {
             kind: fault.kind,
@@ -167,16 +185,33 @@ impl Lane {
             begin_s: since(begin),
             end_s: since(end),
             without_commits_ms: gap.longest.as_secs_f64() * 1e3,
+            bound_ms: before.bound.as_secs_f64() * 1e3,
+            views,
             caught_up_s: recovered.as_secs_f64(),
+            quarantined,
+            noticed: after::noticed(&said),
+            votes_after_s: votes.map(|after| after.as_secs_f64()),
         })
+    }
+
+    /// What a replica writes.
+    fn output(&self, replica: u16) -> PathBuf {
+        self.stage.files[usize::from(replica)].with_file_name("output.txt")
+    }
+
+    fn data_dir(&self, index: usize) -> PathBuf {
+        self.stage.files[index].with_file_name(DATA)
     }
 
     fn begin(&self, fault: &Fault) -> Result<()> {
         let index = usize::from(fault.replica);
         let replicas = &self.stage.replicas;
         match fault.kind {
-            Kind::Kill | Kind::Damage => replicas.borrow_mut().kill(index),
-            Kind::Restart => replicas.borrow_mut().stop_one(index),
+            Kind::Kill | Kind::Damage | Kind::Snapshot | Kind::LogLost => replicas.borrow_mut().kill(index),
+            Kind::Restart | Kind::Restore => replicas.borrow_mut().stop_one(index),
+            Kind::DiskFull => room::fill(&self.data_dir(index)).map(|bytes| {
+                say!("      {} MB that were free are taken", bytes / 1_000_000);
+            }),
             Kind::Stop => replicas.borrow().signal(index, Signal::STOP),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => {
                 self.stage.links.borrow_mut().set(self.number, &fault.links)
@@ -185,37 +220,45 @@ impl Lane {
         .with_context(|| format!("{} at replica {}", fault.kind.name(), fault.replica))
     }
 
-    fn damage(&mut self, index: usize) -> Result<()> {
-        let dir = self.stage.logs.get(index).context("a replica without a log")?;
-        if let Some(what) = damage::flip(dir, &mut self.dice)? {
-            say!("      damaged: {what}");
+    /// What is done to the files of a replica whose process is down. Whether it forgets what it signed by that.
+    fn change_files(&mut self, kind: Kind, index: usize) -> Result<bool> {
+        let data_dir = self.data_dir(index);
+        let dir = self.stage.files[index].parent().context("a replica has a directory")?;
+        // Numbers ascend over the run, so the logs are read back in their order.
+        let aside = || audit::lost_log(dir, self.stage.lost.replace(self.stage.lost.get() + 1));
+        let done = match kind {
+            Kind::Damage => damage::flip(&data_dir, &mut self.dice)?.map(|what| (what, false)),
+            Kind::Snapshot => damage::flip_snapshots(&data_dir, &mut self.dice)?.map(|what| (what, false)),
+            Kind::LogLost => {
+                damage::take_away(&data_dir, &aside(), false)?;
+                Some(("its log is gone".to_owned(), true))
+            }
+            Kind::Restore => restore::from_others(&self.stage.files, index, DATA, &aside())?.map(|what| (what, true)),
+            _ => None,
+        };
+        if let Some((what, _)) = &done {
+            say!("      replica {index}: {what}");
         }
-        Ok(())
+        Ok(done.is_some_and(|(_, forgets)| forgets))
     }
 
-    fn end(&mut self, fault: &Fault) -> Result<()> {
+    /// Ends a fault. Whether the replica has forgotten what it signed.
+    fn end(&mut self, fault: &Fault) -> Result<bool> {
         let index = usize::from(fault.replica);
         let replicas = self.stage.replicas.clone();
+        let mut forgets = false;
         match fault.kind {
-            Kind::Damage => self.damage(index).and_then(|()| replicas.borrow_mut().start(index)),
-            Kind::Kill | Kind::Restart => replicas.borrow_mut().start(index),
+            Kind::Kill | Kind::Restart | Kind::Damage | Kind::Snapshot | Kind::LogLost | Kind::Restore => {
+                forgets = self.change_files(fault.kind, index)?;
+                replicas.borrow_mut().start(index)
+            }
+            Kind::DiskFull => room::empty(&self.data_dir(index)),
             Kind::Stop => replicas.borrow().signal(index, Signal::CONT),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => {
                 self.stage.links.borrow_mut().clear(self.number)
             }
         }
-        .with_context(|| format!("the end of {} at replica {}", fault.kind.name(), fault.replica))
+        .with_context(|| format!("the end of {} at replica {}", fault.kind.name(), fault.replica))?;
+        Ok(forgets)
     }
-}
-
-/// Waits until a replica votes again (R-QUARANTINE). None if it does not come to that.
-async fn out_of_quarantine(probe: &mut Probe, member: u16, since: Instant) -> Option<Duration> {
-    while since.elapsed() < QUARANTINE {
-        let status = probe.ask(member).await;
-        if status.is_ok_and(|status| status["quarantined"].as_bool() != Some(true)) {
-            return Some(since.elapsed());
-        }
-        sleep(POLL).await;
-    }
-    None
 }

@@ -15,6 +15,14 @@ pub(super) enum Kind {
     Restart,
     /// SIGKILL, and some bytes of the log are flipped before the new process starts
     Damage,
+    /// SIGKILL, and some bytes of its snapshots are flipped before the new process starts
+    Snapshot,
+    /// SIGKILL, and its log is gone when the new process starts
+    LogLost,
+    /// SIGTERM, and the new process starts from another replica's backup in an empty directory
+    Restore,
+    /// Its disk has no room left
+    DiskFull,
     /// SIGSTOP, and SIGCONT a while later
     Stop,
     /// Cut off from all replicas and clients
@@ -33,6 +41,10 @@ impl Kind {
             Kind::Kill => "kill",
             Kind::Restart => "restart",
             Kind::Damage => "damage",
+            Kind::Snapshot => "snapshot",
+            Kind::LogLost => "log-lost",
+            Kind::Restore => "restore",
+            Kind::DiskFull => "disk-full",
             Kind::Stop => "stop",
             Kind::Partition => "partition",
             Kind::OneWay => "one-way",
@@ -44,7 +56,9 @@ impl Kind {
     /// The shortest and the longest time that is drawn, in milliseconds.
     fn lengths_ms(self) -> (u64, u64) {
         match self {
-            Kind::Kill | Kind::Restart | Kind::Damage => (50, 2_000),
+            Kind::Kill | Kind::Restart | Kind::Damage | Kind::Snapshot | Kind::LogLost | Kind::Restore => (50, 2_000),
+            // What is prepared lasts for a while.
+            Kind::DiskFull => (3_000, 15_000),
             // Far past the view timer, and past the time after which silent connections end.
             Kind::Stop => (300, 8_000),
             Kind::Partition | Kind::OneWay | Kind::Partial | Kind::Slow => (300, 8_000),
@@ -161,7 +175,14 @@ impl Dice {
         };
         let everybody = || format!("{replica}-all");
         match kind {
-            Kind::Kill | Kind::Restart | Kind::Damage | Kind::Stop => Vec::new(),
+            Kind::Kill
+            | Kind::Restart
+            | Kind::Damage
+            | Kind::Snapshot
+            | Kind::LogLost
+            | Kind::Restore
+            | Kind::DiskFull
+            | Kind::Stop => Vec::new(),
             Kind::Partition => vec![(everybody(), false, cut)],
             Kind::OneWay if self.between(0, 1) == 0 => vec![(everybody(), true, cut)],
             Kind::OneWay => vec![(format!("all-{replica}"), true, cut)],

@@ -1,12 +1,17 @@
-//! `trireme chaos`: a cluster on this machine under load, whose replicas are killed, stopped, cut off and slowed from a
-//! seed, at most f at once; afterwards everything that clients saw is checked.
+//! `trireme chaos`: a cluster on this machine under load, whose replicas are killed, stopped, cut off and slowed, whose
+//! files are damaged and lost and whose disks are filled from a seed, at most f at once; afterwards everything that clients
+//! saw and everything that replicas promised is checked.
 
 mod act;
+mod after;
+mod audit;
 mod damage;
 mod fault;
 mod links;
 mod picture;
 mod report;
+mod restore;
+mod room;
 mod session;
 mod timeline;
 
@@ -41,9 +46,15 @@ pub(crate) struct ChaosArgs {
         long,
         value_name = "KIND,...",
         value_delimiter = ',',
-        default_value = "kill,restart,stop,partition,one-way,partial,slow"
+        default_value = "kill,restart,damage,snapshot,log-lost,restore,disk-full,stop,partition,one-way,partial,slow"
     )]
     faults: Vec<Kind>,
+    /// End when so many faults are done, if that is before the time is over
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Slots between two checkpoints
+    #[arg(long, value_name = "SLOTS", default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    checkpoint_slots: u64,
     /// Whom they hit
     #[arg(long, default_value = "any")]
     target: Target,
@@ -106,6 +117,19 @@ impl ChaosArgs {
         }
     }
 
+    /// Leaves out what cannot be done here, and says why.
+    fn skip_impossible(&mut self) -> Vec<String> {
+        let full = |kind: &Kind| *kind == Kind::DiskFull;
+        if !self.faults.iter().any(full) {
+            return Vec::new();
+        }
+        let Err(error) = room::enter() else {
+            return Vec::new();
+        };
+        self.faults.retain(|kind| !full(kind));
+        vec![format!("disk-full: no file systems of its own can be mounted here ({error:#})")]
+    }
+
     fn check(&self) -> Result<()> {
         ensure!(
             self.duration() >= SHORTEST,
@@ -136,7 +160,16 @@ pub(crate) fn run(args: &ChaosArgs) -> ExitCode {
         eprintln!("trireme chaos: {error:#}");
         return ExitCode::from(2);
     }
+    let mut args = args.clone();
+    let skipped = args.skip_impossible();
+    if args.faults.is_empty() {
+        eprintln!("trireme chaos: no fault is left: {}", skipped.join("; "));
+        return ExitCode::from(2);
+    }
+    let args = &args;
+    skipped.iter().for_each(|skipped| say!("skipped: {skipped}"));
     let mut outcome = Outcome::new(args);
+    outcome.skipped = skipped;
     outcome.error = Some("the run has not come to its end".to_owned());
     if let Some(Err(error)) = args.json.as_ref().map(|path| outcome.write(path)) {
         eprintln!("trireme chaos: {error:#}");

@@ -13,6 +13,9 @@ const PANEL: f64 = 170.0;
 const GAP: f64 = 46.0;
 const TOP: f64 = 56.0;
 const ROW: f64 = 22.0;
+const LEGEND_ROW: f64 = 18.0;
+/// Kinds in one row of the legend.
+const LEGEND_KINDS: usize = 8;
 
 /// Where a panel stands, and how its values become heights.
 struct Panel {
@@ -52,6 +55,10 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Kill => "#c0392b",
         Kind::Restart => "#e08e79",
         Kind::Damage => "#7b241c",
+        Kind::Snapshot => "#af601a",
+        Kind::LogLost => "#512e5f",
+        Kind::Restore => "#6c7a89",
+        Kind::DiskFull => "#145a32",
         Kind::Stop => "#8e44ad",
         Kind::Partition => "#2c3e50",
         Kind::OneWay => "#2980b9",
@@ -91,7 +98,7 @@ pub(super) fn svg(title: &str, seconds: &[Second], faults: &[Entry], replicas: u
         logarithmic: true,
     };
     let rows = TOP + 2.0 * (PANEL + GAP);
-    let height = rows + ROW * f64::from(replicas) + 70.0;
+    let height = rows + ROW * f64::from(replicas) + 70.0 + LEGEND_ROW;
     let mut out = String::new();
     let mut put = |text: String| out.push_str(&text);
     put(format!(
@@ -115,7 +122,7 @@ pub(super) fn svg(title: &str, seconds: &[Second], faults: &[Entry], replicas: u
     put(line(&latency, "#a04000", seconds, &x, |second| second.p99_ms));
     put(rows_of(rows, faults, replicas, &x));
     put(time_axis(rows + ROW * f64::from(replicas), end, &x));
-    put(legend(height - 14.0));
+    put(legend(height - 14.0 - LEGEND_ROW));
     out + "</svg>\n"
 }
 
@@ -209,8 +216,12 @@ fn time_axis(y: f64, end: f64, x: &impl Fn(f64) -> f64) -> String {
 fn legend(y: f64) -> String {
     use clap::ValueEnum as _;
     let mut out = String::new();
-    let mut x = LEFT;
-    for kind in Kind::value_variants() {
+    let mut at = (LEFT, y);
+    for (index, kind) in Kind::value_variants().iter().enumerate() {
+        if index > 0 && index % LEGEND_KINDS == 0 {
+            at = (LEFT, at.1 + LEGEND_ROW);
+        }
+        let (x, y) = at;
         out.push_str(&format!(
             "<rect x=\"{x}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{y}\" \
              fill=\"#333\">{}</text>\n",
@@ -219,8 +230,9 @@ fn legend(y: f64) -> String {
             x + 17.0,
             kind.name()
         ));
-        x += 90.0;
+        at.0 += 90.0;
     }
+    let (x, y) = at;
     out + &format!("<text x=\"{x}\" y=\"{y}\" fill=\"#333\">darker: it was the leader</text>\n")
 }
 

@@ -32,10 +32,19 @@ pub(super) struct Outcome {
     /// Faults that were done.
     faults: u64,
     faults_by_kind: BTreeMap<&'static str, u64>,
+    /// Kinds that were asked for and cannot be done here, with the reason.
+    pub(super) skipped: Vec<String>,
+    /// Of those faults, how many brought a replica into quarantine; all left it again.
+    quarantines: u64,
+    /// Promises in all logs that exclude each other. [`crate::chaos::audit`]
+    pub(super) conflicting_signatures: Option<u64>,
+    /// Promises that were looked at for that.
+    pub(super) promises: Option<u64>,
     lost: Option<u64>,
     duplicated: Option<u64>,
     different: Option<u64>,
     diverged: Option<u64>,
+    unseen: Option<u64>,
     linearizable: Option<bool>,
     state_roots_equal: Option<bool>,
     evidence: Option<u64>,
@@ -60,7 +69,12 @@ struct Pauses {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     max_ms: Option<f64>,
+    /// Those longer than one view timer and four round trips, as measured before the fault, and what looking takes.
+    above_bound: usize,
 }
+
+/// What is added to the bound: commits are looked for this often, at replicas that answer in turn.
+const LOOKING_MS: f64 = 20.0;
 
 /// A fault as the report shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -71,7 +85,13 @@ pub(super) struct Entry {
     pub(super) begin_s: f64,
     pub(super) end_s: f64,
     without_commits_ms: f64,
+    /// One view timer and four round trips, as measured before the fault.
+    bound_ms: f64,
+    views: u64,
     pub(super) caught_up_s: f64,
+    quarantined: bool,
+    noticed: Option<&'static str>,
+    votes_after_s: Option<f64>,
     /// Throughput meanwhile over that before.
     throughput_share: Option<f64>,
     /// From the end until the end of the first second with 95 % of the throughput before.
@@ -80,9 +100,10 @@ pub(super) struct Entry {
 
 impl Pauses {
     fn of(faults: &[Done], wanted: impl Fn(&Done) -> bool) -> Pauses {
+        let faults: Vec<&Done> = faults.iter().filter(|done| wanted(done)).collect();
+        let above = |done: &&&Done| done.without_commits_ms > done.bound_ms + LOOKING_MS;
         let mut times: Vec<f64> = faults
             .iter()
-            .filter(|done| wanted(done))
             .map(|done| done.without_commits_ms)
             .collect();
         times.sort_by(f64::total_cmp);
@@ -97,6 +118,7 @@ impl Pauses {
             p50_ms: at(50),
             p99_ms: at(99),
             max_ms: at(100),
+            above_bound: faults.iter().filter(above).count(),
         }
     }
 }
@@ -117,10 +139,15 @@ impl Outcome {
             wan: args.wan.clone(),
             faults: 0,
             faults_by_kind: BTreeMap::new(),
+            skipped: Vec::new(),
+            quarantines: 0,
+            conflicting_signatures: None,
+            promises: None,
             lost: None,
             duplicated: None,
             different: None,
             diverged: None,
+            unseen: None,
             linearizable: None,
             state_roots_equal: None,
             evidence: None,
@@ -149,6 +176,7 @@ impl Outcome {
         self.duplicated = report.duplicated;
         self.different = report.different;
         self.diverged = report.diverged;
+        self.unseen = report.unseen;
         self.linearizable = report.linearizable;
         self.state_roots_equal = report.state_roots_equal;
         self.evidence = report.evidence;
@@ -167,6 +195,7 @@ impl Outcome {
         for done in faults {
             *self.faults_by_kind.entry(done.kind.name()).or_default() += 1;
         }
+        self.quarantines = faults.iter().filter(|done| done.quarantined).count() as u64;
         self.leader_kills = Pauses::of(faults, |done| done.leader && done.kind == Kind::Kill);
         self.leader_faults = Pauses::of(faults, |done| done.leader);
         let entry = |done: &Done| {
@@ -178,7 +207,12 @@ impl Outcome {
                 begin_s: rounded(done.begin_s),
                 end_s: rounded(done.end_s),
                 without_commits_ms: rounded(done.without_commits_ms),
+                bound_ms: rounded(done.bound_ms),
+                views: done.views,
                 caught_up_s: rounded(done.caught_up_s),
+                quarantined: done.quarantined,
+                noticed: done.noticed,
+                votes_after_s: done.votes_after_s.map(rounded),
                 throughput_share: share.map(rounded),
                 back_after_s: back.map(rounded),
             }
@@ -209,6 +243,14 @@ impl Outcome {
             count(self.duplicated)
         );
         say!(
+            "signatures      {} promises in the logs, {} in conflict; {} pieces of evidence; {} quarantines, all left",
+            count(self.promises),
+            count(self.conflicting_signatures),
+            count(self.evidence),
+            self.quarantines
+        );
+        self.skipped.iter().for_each(|skipped| say!("skipped         {skipped}"));
+        say!(
             "linearizable    {}",
             self.linearizable
                 .map_or("not checked", |yes| if yes { "yes" } else { "no" })
@@ -227,9 +269,11 @@ impl Outcome {
                     p50_ms,
                     p99_ms,
                     max_ms,
+                    above_bound,
                 } = pauses;
                 say!(
-                    "{name:<14}  {count} times; without commits p50 {} ms, p99 {} ms, at most {} ms",
+                    "{name:<14}  {count} times; without commits p50 {} ms, p99 {} ms, at most {} ms; {above_bound} above one \
+                     timeout and four round trips",
                     ms(*p50_ms),
                     ms(*p99_ms),
                     ms(*max_ms)

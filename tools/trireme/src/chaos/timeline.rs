@@ -16,8 +16,18 @@ pub(super) struct Done {
     pub(super) end_s: f64,
     /// The longest time in which no slot was committed at the others, from the begin until half a second after the end.
     pub(super) without_commits_ms: f64,
+    /// One view timer and four round trips, as the replicas had measured them before.
+    pub(super) bound_ms: f64,
+    /// Views that were left meanwhile.
+    pub(super) views: u64,
     /// From the end until the replica had executed what the others had committed by then.
     pub(super) caught_up_s: f64,
+    /// It came up quarantined.
+    pub(super) quarantined: bool,
+    /// What the replica itself noticed of the fault.
+    pub(super) noticed: Option<&'static str>,
+    /// From the end until others committed with its vote again: after a quarantine.
+    pub(super) votes_after_s: Option<f64>,
 }
 
 /// A second of load.

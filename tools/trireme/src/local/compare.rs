@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use trireme_load::{AcknowledgedRow, ROW_BYTES};
 
 use crate::executed::{RECORD_BYTES, StreamReader};
+use crate::unseen::Unseen;
 
 /// Records of one pass over one stream; about 100 bytes of memory each.
 const RECORDS_PER_PASS: u64 = 4_000_000;
@@ -31,6 +32,8 @@ pub(crate) struct Findings {
     pub(crate) different: u64,
     /// Requests that not all replicas executed equally, whether acknowledged or not.
     pub(crate) diverged: u64,
+    /// Executions that a replica did not do itself: it took the state behind them from others, who did.
+    pub(crate) unseen: u64,
 }
 
 /// Client and number of a request.
@@ -56,7 +59,8 @@ pub(crate) fn compare(replicas: &[PathBuf], seen: &Seen<'_>) -> Result<Findings>
     for path in replicas {
         longest = longest.max(count(path, RECORD_BYTES)?);
     }
-    let passes = longest.div_ceil(RECORDS_PER_PASS).max(1);
+    // All replicas' records of a share are in memory at once.
+    let passes = (longest * replicas.len().max(1) as u64).div_ceil(RECORDS_PER_PASS).max(1);
     let mut findings = Findings::default();
     for pass in 0..passes {
         compare_share(replicas, seen, Share { passes, pass }, &mut findings)?;
@@ -109,6 +113,8 @@ impl Seen<'_> {
 /// One replica's executions of a share.
 struct Executions {
     by_name: BTreeMap<Name, Effect>,
+    /// Slots that it did not execute itself.
+    unseen: Unseen,
     repeated: Vec<Name>,
     suppressed: u64,
 }
@@ -116,6 +122,7 @@ struct Executions {
 fn executions(path: &Path, share: Share) -> Result<Executions> {
     let mut all = Executions {
         by_name: BTreeMap::new(),
+        unseen: Unseen::of(path)?,
         repeated: Vec::new(),
         suppressed: 0,
     };
@@ -137,30 +144,37 @@ fn executions(path: &Path, share: Share) -> Result<Executions> {
 fn compare_share(replicas: &[PathBuf], seen: &Seen<'_>, share: Share, findings: &mut Findings) -> Result<()> {
     let (mut lost, mut duplicated, mut different) = (Vec::new(), Vec::new(), Vec::new());
     let seen = seen.read(share)?;
-    let mut first: Option<Executions> = None;
-    for path in replicas {
-        let mut own = executions(path, share)?;
-        duplicated.append(&mut own.repeated);
+    let all: Vec<Executions> = replicas
+        .iter()
+        .map(|path| executions(path, share))
+        .collect::<Result<_>>()?;
+    for own in &all {
+        duplicated.extend(&own.repeated);
         for (name, effect) in &seen {
             match own.by_name.get(name) {
+                None if all.iter().any(|other| own.is_excused(other.by_name.get(name))) => findings.unseen += 1,
                 None => lost.push(*name),
                 Some(executed) if !agrees(executed, effect) => different.push(*name),
                 Some(_) => {}
             }
         }
-        match &first {
-            None => first = Some(own),
-            Some(first) => findings.diverged += differences(&first.by_name, &own.by_name),
-        }
     }
-    if let Some(first) = first {
-        findings.executed += first.by_name.len() as u64;
-        findings.suppressed += first.suppressed;
+    if let Some((first, others)) = all.split_first() {
+        findings.diverged += others.iter().map(|other| differences(first, other)).sum::<u64>();
     }
+    findings.executed += all.iter().map(|own| own.by_name.len() as u64).max().unwrap_or(0);
+    findings.suppressed += all.first().map_or(0, |first| first.suppressed);
     findings.lost += distinct(lost);
     findings.duplicated += distinct(duplicated);
     findings.different += distinct(different);
     Ok(())
+}
+
+impl Executions {
+    /// Whether what another replica executed lies in a slot that this one did not execute itself.
+    fn is_excused(&self, elsewhere: Option<&Effect>) -> bool {
+        elsewhere.is_some_and(|(slot, _)| self.unseen.holds(*slot))
+    }
 }
 
 /// An acknowledgement may name a later slot: the one whose copy was answered from the session.
@@ -168,9 +182,17 @@ fn agrees(executed: &Effect, acknowledged: &Effect) -> bool {
     executed.1 == acknowledged.1 && executed.0 <= acknowledged.0
 }
 
-fn differences(a: &BTreeMap<Name, Effect>, b: &BTreeMap<Name, Effect>) -> u64 {
-    let changed = a.iter().filter(|(name, effect)| b.get(*name) != Some(*effect)).count();
-    let added = b.keys().filter(|name| !a.contains_key(*name)).count();
+fn differences(a: &Executions, b: &Executions) -> u64 {
+    let differs = |(name, effect): &(&Name, &Effect)| match b.by_name.get(*name) {
+        None => !b.is_excused(Some(effect)),
+        Some(other) => other != *effect,
+    };
+    let changed = a.by_name.iter().filter(differs).count();
+    let added = b
+        .by_name
+        .iter()
+        .filter(|(name, effect)| !a.by_name.contains_key(*name) && !a.is_excused(Some(effect)))
+        .count();
     (changed + added) as u64
 }
 
@@ -321,5 +343,41 @@ mod tests {
             }
         });
         assert_eq!((findings.different, findings.diverged), (1, 1));
+    }
+
+    #[test]
+    fn what_others_executed_before_a_state_was_taken_from_them_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, records: &[Record]| {
+            let path = dir.path().join(name);
+            let mut writer = StreamWriter::create(&path).unwrap();
+            records.iter().for_each(|record| writer.push(*record).unwrap());
+            writer.flush().unwrap();
+            path
+        };
+        let whole = history();
+        let part: Vec<Record> = whole.iter().filter(|record| record.slot != 12).copied().collect();
+        let streams = [write("a", &whole), write("b", &part)];
+        std::fs::write(dir.path().join("seen"), []).unwrap();
+        let path = dir.path().join("seen");
+        let rows = whole.iter().map(|record| AcknowledgedRow {
+            client: u32::from(record.client[0]),
+            number: record.number,
+            slot: record.slot,
+            result: record.result.into(),
+        });
+        std::fs::write(&path, rows.flat_map(|row| row.to_bytes()).collect::<Vec<u8>>()).unwrap();
+        let seen = Seen {
+            path: &path,
+            clients: &[[0; 32], [1; 32], [2; 32], [3; 32]],
+        };
+        let found = compare(&streams, &seen).unwrap();
+        assert_eq!((found.lost, found.diverged, found.unseen), (8, 8, 0));
+        Unseen::of(&streams[1]).unwrap().add(11, 12).unwrap();
+        let found = compare(&streams, &seen).unwrap();
+        assert_eq!((found.lost, found.diverged, found.unseen), (0, 0, 8));
+        // Only those slots.
+        Unseen::of(&streams[1]).unwrap().cut(11).unwrap();
+        assert_eq!(compare(&streams, &seen).unwrap().lost, 8);
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Loading {
     /// What happens.
     pub(crate) events: mpsc::UnboundedReceiver<Event>,
     pub(crate) done: oneshot::Receiver<Result<Loaded>>,
+    /// Ends it before its time.
+    pub(crate) stop: Stop,
 }
 
 /// What the clients saw.
@@ -74,8 +76,10 @@ pub(crate) fn start_job(args: &LocalArgs, whom: Whom, options: LoadOptions) -> R
     };
     let (happened, events) = mpsc::unbounded_channel();
     let (finished, done) = oneshot::channel();
+    let stop = Stop::default();
+    let stopped = stop.clone();
     let work = move || {
-        let loaded = drive(&job, &Stop::default(), &mut |event| {
+        let loaded = drive(&job, &stopped, &mut |event| {
             // Nobody listens any more when the run has failed; the process is about to end.
             let _ = happened.send(event);
         });
@@ -85,7 +89,7 @@ pub(crate) fn start_job(args: &LocalArgs, whom: Whom, options: LoadOptions) -> R
         .name("load".to_owned())
         .spawn(work)
         .context("cannot start a thread for the load")?;
-    Ok(Loading { events, done })
+    Ok(Loading { events, done, stop })
 }
 
 impl Loaded {

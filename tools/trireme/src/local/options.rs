@@ -195,6 +195,7 @@ impl LocalArgs {
             duplicated: None,
             different: None,
             diverged: None,
+            unseen: None,
             fast_path_share: None,
             views: None,
             slots_committed: None,

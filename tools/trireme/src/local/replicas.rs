@@ -126,6 +126,17 @@ impl Replicas {
         Ok(())
     }
 
+    /// Kills all that still run.
+    pub(crate) fn kill_all(&mut self) {
+        for replica in &mut self.list {
+            if let Some(mut child) = replica.child.take() {
+                // It may have ended meanwhile; then there is nothing to kill, and the wait takes its last trace away.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
     /// Sends a signal to a running replica.
     pub(crate) fn signal(&self, index: usize, signal: Signal) -> Result<()> {
         let child = self.list[index].child.as_ref();
@@ -225,11 +236,7 @@ impl Replicas {
 
 impl Drop for Replicas {
     fn drop(&mut self) {
-        for child in self.list.iter_mut().filter_map(|replica| replica.child.as_mut()) {
-            // It may have ended meanwhile; then there is nothing to kill, and the wait takes its last trace away.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill_all();
     }
 }
 

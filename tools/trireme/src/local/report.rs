@@ -64,6 +64,7 @@ pub(crate) struct Report {
     pub(crate) duplicated: Option<u64>,
     pub(crate) different: Option<u64>,
     pub(crate) diverged: Option<u64>,
+    pub(crate) unseen: Option<u64>,
     pub(crate) fast_path_share: Option<f64>,
     pub(crate) views: Option<u64>,
     pub(crate) slots_committed: Option<u64>,

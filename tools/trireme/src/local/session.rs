@@ -397,5 +397,6 @@ pub(crate) fn compare_streams(report: &mut Report, cluster: &Cluster, acknowledg
     report.duplicated = Some(found.duplicated);
     report.different = Some(found.different);
     report.diverged = Some(found.diverged);
+    report.unseen = Some(found.unseen);
     Ok(())
 }
