@@ -66,7 +66,10 @@ impl Cluster {
         let deadline = Instant::now() + STUCK;
         for index in 0..REPLICAS {
             while self.said(index, 0)?.matches("\"member connected\"").count() < REPLICAS - 1 {
-                ensure!(Instant::now() < deadline, "replica {index} is not connected to all others");
+                ensure!(
+                    Instant::now() < deadline,
+                    "replica {index} is not connected to all others"
+                );
                 std::thread::sleep(POLL);
             }
         }
@@ -139,7 +142,11 @@ impl Cluster {
         ensure!(done.success(), "trireme load {} failed", flags.join(" "));
         let found: Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
         // The figures stand under a name of their own in some versions of the report.
-        Ok(if found["latency_us"].is_object() { found } else { found["summary"].clone() })
+        Ok(if found["latency_us"].is_object() {
+            found
+        } else {
+            found["summary"].clone()
+        })
     }
 
     fn status(&self, index: usize) -> Result<Value> {
@@ -150,7 +157,11 @@ impl Cluster {
         let all: Value = serde_json::from_slice(&done.stdout).context("the status is not JSON")?;
         let list = if all.is_array() { &all } else { &all["replicas"] };
         let own = &list[index];
-        Ok(if own["status"].is_object() { own["status"].clone() } else { own.clone() })
+        Ok(if own["status"].is_object() {
+            own["status"].clone()
+        } else {
+            own.clone()
+        })
     }
 
     /// Bytes of records in a replica's log, since its start.

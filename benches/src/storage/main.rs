@@ -153,7 +153,18 @@ fn transfer(mut cluster: Cluster, keys: u32) -> Result<Value> {
     cluster.start_all()?;
     let keys = keys.to_string();
     // Every key is written once before the load; the load brings the checkpoint.
-    cluster.load(&["--duration", "10s", "--bundle", "16", "--keys", &keys, "--workload", "ycsb-a", "--payload", "512"])?;
+    cluster.load(&[
+        "--duration",
+        "10s",
+        "--bundle",
+        "16",
+        "--keys",
+        &keys,
+        "--workload",
+        "ycsb-a",
+        "--payload",
+        "512",
+    ])?;
     cluster.kill(HIT)?;
     cluster.lose_data(HIT)?;
     let begin = Instant::now();
@@ -180,7 +191,18 @@ fn checkpoint(mut with: Cluster, mut without: Cluster, load: (u32, u32, u32), ru
     let (keys, rate, duration) = (keys.to_string(), rate.to_string(), format!("{seconds}s"));
     for cluster in [&mut with, &mut without] {
         cluster.start_all()?;
-        cluster.load(&["--duration", "1s", "--bundle", "16", "--keys", &keys, "--workload", "ycsb-a", "--payload", "512"])?;
+        cluster.load(&[
+            "--duration",
+            "1s",
+            "--bundle",
+            "16",
+            "--keys",
+            &keys,
+            "--workload",
+            "ycsb-a",
+            "--payload",
+            "512",
+        ])?;
     }
     let flags = ["--duration", &duration, "--rate", &rate, "--keys", &keys, "--no-fill"];
     let (mut during, mut plain, mut share) = (Vec::new(), Vec::new(), Vec::new());
@@ -189,7 +211,10 @@ fn checkpoint(mut with: Cluster, mut without: Cluster, load: (u32, u32, u32), ru
         let begin = Instant::now();
         during.push(with.load(&flags)?);
         let (after, took) = (with.snapshots(HIT)?, begin.elapsed().as_secs_f64());
-        ensure!(after.0 > before.0, "no snapshot was written meanwhile: the load is too short");
+        ensure!(
+            after.0 > before.0,
+            "no snapshot was written meanwhile: the load is too short"
+        );
         share.push((after.1 - before.1) / 1e6 / took);
         plain.push(without.load(&flags)?);
     }

@@ -50,7 +50,10 @@ pub fn audit(cluster: &Cluster, config: &ReplicaConfig, dirs: &[PathBuf]) -> Res
                     Ok(record) => ledger.note(&record),
                     Err(reject) => {
                         let (dir, sequence) = (dir.display(), found.sequence);
-                        ledger.audit.notes.push(format!("{dir}: record {sequence}: {}", reject.name()));
+                        ledger
+                            .audit
+                            .notes
+                            .push(format!("{dir}: record {sequence}: {}", reject.name()));
                     }
                 },
                 Err(error) => {
@@ -90,7 +93,10 @@ impl Ledger {
             }
             Record::Vote(VoteRecord::Accept(signed)) => {
                 let block = &signed.block;
-                self.promise(("block accepted in view and slot", block.view, block.slot), block.digest(&self.domain));
+                self.promise(
+                    ("block accepted in view and slot", block.view, block.slot),
+                    block.digest(&self.domain),
+                );
             }
             Record::Vote(VoteRecord::Timeout(timeout)) => {
                 let bytes = encode(&timeout.timeout);
@@ -107,7 +113,9 @@ impl Ledger {
         let first = *self.promises.entry(subject).or_insert(digest);
         if first != digest {
             let (what, a, b) = subject;
-            self.audit.conflicts.push(format!("{what} {a} {b}: {first} and {digest}"));
+            self.audit
+                .conflicts
+                .push(format!("{what} {a} {b}: {first} and {digest}"));
         }
     }
 }
@@ -130,6 +138,10 @@ mod tests {
         assert!(ledger.audit.conflicts.is_empty());
         ledger.promise(subject, Digest([2; 32]));
         assert_eq!(ledger.audit.conflicts.len(), 1);
-        assert!(ledger.audit.conflicts[0].contains("3 9"), "{:?}", ledger.audit.conflicts);
+        assert!(
+            ledger.audit.conflicts[0].contains("3 9"),
+            "{:?}",
+            ledger.audit.conflicts
+        );
     }
 }

@@ -113,10 +113,15 @@ fn with_f_0_a_replica_without_its_log_does_not_start_and_says_what_can_be_done()
     files.iter().for_each(|file| fs::rename(file, to(file)).unwrap());
     for _ in 0..2 {
         let said = bench.refusal(0);
-        assert!(said.contains("f = 0") && said.contains("log missing") && said.contains("Put the directory back"), "{said}");
+        assert!(
+            said.contains("f = 0") && said.contains("log missing") && said.contains("Put the directory back"),
+            "{said}"
+        );
     }
     // It can be done.
-    log_files(&dir).into_iter().for_each(|file| fs::remove_file(file).unwrap());
+    log_files(&dir)
+        .into_iter()
+        .for_each(|file| fs::remove_file(file).unwrap());
     files.iter().for_each(|file| fs::rename(to(file), file).unwrap());
     bench.start(0);
     submit(&bench, 5);

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use trireme_pipeline::{ExecutedItem, NoObserver, Observer};
 
-use crate::unseen::Unseen;
 use crate::executed::{Record, StreamWriter};
 use crate::logging::{self, LogFormat};
+use crate::unseen::Unseen;
 use crate::{files, parent};
 
 /// Arguments of `trireme replica`.

@@ -126,7 +126,10 @@ impl Lane {
             value["view_timer_us"].as_u64().unwrap_or(0) + 4 * rtt.unwrap_or(0)
         };
         let bound_us = values.iter().map(bound).max()?;
-        let statuses: Vec<Status> = values.into_iter().filter_map(|value| Status::read(value).ok()).collect();
+        let statuses: Vec<Status> = values
+            .into_iter()
+            .filter_map(|value| Status::read(value).ok())
+            .collect();
         let newest = statuses.iter().max_by_key(|status| status.view)?;
         Some(Before {
             leader: newest.leader,

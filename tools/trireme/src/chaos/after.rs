@@ -76,12 +76,7 @@ pub(super) async fn healthy(probe: &mut Probe, member: u16, target: u64, since: 
 /// Waits until another replica commits by the fast path, which takes the votes of all but p members: after a quarantine
 /// that shows that the member votes. None if the load ends before, or if other faults keep the fast path away; an error
 /// if it stays away without them.
-pub(super) async fn votes(
-    probe: &mut Probe,
-    stage: &Stage,
-    member: u16,
-    since: Instant,
-) -> Result<Option<Duration>> {
+pub(super) async fn votes(probe: &mut Probe, stage: &Stage, member: u16, since: Instant) -> Result<Option<Duration>> {
     let others: Vec<u16> = (0..stage.args.replicas).filter(|other| *other != member).collect();
     let begin = Instant::now();
     let mut counts = vec![None; others.len()];

@@ -34,7 +34,10 @@ pub(super) fn check(cluster: &Cluster) -> Result<Found> {
         dirs.extend(put_aside(&config.data_dir)?);
         dirs.push(config.data_dir.clone());
         let audit = audit(&cluster.made.cluster, &config, &dirs)?;
-        audit.notes.iter().for_each(|note| say!("      replica {index}: {note}"));
+        audit
+            .notes
+            .iter()
+            .for_each(|note| say!("      replica {index}: {note}"));
         audit
             .conflicts
             .iter()

@@ -127,7 +127,9 @@ impl ChaosArgs {
             return Vec::new();
         };
         self.faults.retain(|kind| !full(kind));
-        vec![format!("disk-full: no file systems of its own can be mounted here ({error:#})")]
+        vec![format!(
+            "disk-full: no file systems of its own can be mounted here ({error:#})"
+        )]
     }
 
     fn check(&self) -> Result<()> {

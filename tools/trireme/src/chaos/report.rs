@@ -102,10 +102,7 @@ impl Pauses {
     fn of(faults: &[Done], wanted: impl Fn(&Done) -> bool) -> Pauses {
         let faults: Vec<&Done> = faults.iter().filter(|done| wanted(done)).collect();
         let above = |done: &&&Done| done.without_commits_ms > done.bound_ms + LOOKING_MS;
-        let mut times: Vec<f64> = faults
-            .iter()
-            .map(|done| done.without_commits_ms)
-            .collect();
+        let mut times: Vec<f64> = faults.iter().map(|done| done.without_commits_ms).collect();
         times.sort_by(f64::total_cmp);
         let at = |percent: usize| {
             times
@@ -249,7 +246,9 @@ impl Outcome {
             count(self.evidence),
             self.quarantines
         );
-        self.skipped.iter().for_each(|skipped| say!("skipped         {skipped}"));
+        self.skipped
+            .iter()
+            .for_each(|skipped| say!("skipped         {skipped}"));
         say!(
             "linearizable    {}",
             self.linearizable

@@ -28,7 +28,9 @@ pub(super) fn from_others(files: &[PathBuf], index: usize, data: &str, aside: &P
         }
         let slot = restored_slot(&data_dir)?;
         not_executed_here(&own.join("executed"), slot)?;
-        return Ok(Some(format!("its data are those of a backup of replica {other}, slot {slot}")));
+        return Ok(Some(format!(
+            "its data are those of a backup of replica {other}, slot {slot}"
+        )));
     }
     Ok(None)
 }
@@ -51,7 +53,12 @@ fn restored_slot(data_dir: &Path) -> Result<u64> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".snap")?.parse().ok())
         .collect();
-    ensure!(slots.len() == 1, "{} snapshots in {} after a restore", slots.len(), dir.display());
+    ensure!(
+        slots.len() == 1,
+        "{} snapshots in {} after a restore",
+        slots.len(),
+        dir.display()
+    );
     Ok(slots[0])
 }
 

@@ -66,7 +66,9 @@ pub(super) fn mount(data_dir: &Path) -> Result<&'static str> {
         Err(_) => {
             let _ = fs::remove_file(&image);
             let size = format!("size={ROOM_BYTES}");
-            run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "trireme-chaos"]).arg(data_dir))?;
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "trireme-chaos"])
+                .arg(data_dir))?;
             Ok("tmpfs")
         }
     }

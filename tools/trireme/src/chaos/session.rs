@@ -84,7 +84,8 @@ fn narrow(args: &ChaosArgs, cluster: &mut Cluster) -> Result<()> {
     params.checkpoint_slots = args.checkpoint_slots;
     params.log_window = 4 * args.checkpoint_slots;
     let path = cluster.dir.join("cluster.toml");
-    std::fs::write(&path, cluster.made.cluster.to_toml()).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, cluster.made.cluster.to_toml())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     cluster.probe = Probe::new(&cluster.made.cluster, &cluster.made.client_keys, PATIENCE);
     Ok(())
 }
@@ -104,7 +105,10 @@ fn rooms(args: &ChaosArgs, cluster: &Cluster) -> Result<Vec<PathBuf>> {
             config.durability = trireme_config::Durability::Async;
         }
         if index == 0 {
-            say!("      each replica's data are on a {kind} of {} MiB", room::ROOM_BYTES >> 20);
+            say!(
+                "      each replica's data are on a {kind} of {} MiB",
+                room::ROOM_BYTES >> 20
+            );
         }
         (config.log.segment_bytes, config.log.max_record_bytes) = (SMALL_SEGMENT, SMALL_RECORD);
         config.log.max_log_bytes = room::ROOM_BYTES / 2;
@@ -139,7 +143,11 @@ async fn in_rooms(
     report.evidence = report.evidence.max(Some(found.evidence));
     report.alarms = report.alarms.max(Some(found.alarms));
     (outcome.conflicting_signatures, outcome.promises) = (Some(found.conflicts), Some(found.promises));
-    ensure!(found.conflicts == 0, "{} pairs of promises exclude each other", found.conflicts);
+    ensure!(
+        found.conflicts == 0,
+        "{} pairs of promises exclude each other",
+        found.conflicts
+    );
     say!("check that the history is linearizable");
     report.linearizable = Some(check_history::is_linearizable(&history)?);
     Ok(())

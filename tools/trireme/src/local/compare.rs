@@ -60,7 +60,9 @@ pub(crate) fn compare(replicas: &[PathBuf], seen: &Seen<'_>) -> Result<Findings>
         longest = longest.max(count(path, RECORD_BYTES)?);
     }
     // All replicas' records of a share are in memory at once.
-    let passes = (longest * replicas.len().max(1) as u64).div_ceil(RECORDS_PER_PASS).max(1);
+    let passes = (longest * replicas.len().max(1) as u64)
+        .div_ceil(RECORDS_PER_PASS)
+        .max(1);
     let mut findings = Findings::default();
     for pass in 0..passes {
         compare_share(replicas, seen, Share { passes, pass }, &mut findings)?;
