@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub mod bare;
 #[cfg(test)]
 mod byzantine;
 mod client;
@@ -31,6 +32,7 @@ mod identity;
 mod inbound;
 mod link;
 mod listener;
+mod offload;
 mod outbound;
 mod pairing;
 mod peers;
@@ -47,4 +49,5 @@ pub use error::{BindError, ConnectError, SendError};
 pub use frame::{Class, Frame};
 pub use identity::{Identity, IdentityError, Trust};
 pub use listener::{ClientEvent, ClientListener, ConnId};
+pub use offload::Offload;
 pub use peers::{PeerAddress, PeerEndpoint, PeerEvent};

@@ -29,7 +29,10 @@ mod keys;
 mod link;
 mod log;
 mod log_event;
+#[cfg(feature = "simulation")]
+pub mod measure;
 pub mod metrics;
+mod notify;
 mod order;
 mod passage;
 mod peers;

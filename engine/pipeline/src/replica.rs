@@ -16,6 +16,7 @@ use crate::error::ReplicaError;
 use crate::execute::Observer;
 use crate::gate::Gate;
 use crate::keys::MemberKeys;
+use crate::notify;
 use crate::run_loop::Shared;
 use crate::signal::Threads;
 use crate::stage::entries;
@@ -226,6 +227,7 @@ impl RunningReplica {
             if !announced && self.ready == self.handles.len() {
                 announced = true;
                 tracing::info!("replica is running");
+                notify::tell(notify::READY);
             }
         }
         Ok(())
@@ -233,6 +235,7 @@ impl RunningReplica {
 
     fn stop_on(&self, signal: &str) {
         tracing::info!(signal, "stopping");
+        notify::tell(notify::STOPPING);
         self.request_stop();
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod bench;
 mod chaos;
 mod check_history;
 mod compare;
@@ -25,6 +26,7 @@ mod say;
 mod simulate;
 mod status;
 mod top;
+mod tune;
 mod unseen;
 mod wan;
 
@@ -79,6 +81,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup into the empty data directory of a replica
     Restore(backup::RestoreArgs),
+    /// Measure what the engine was built to reach, beside its goals
+    Bench(bench::BenchArgs),
+    /// Look at this host, measure it, and set it up for a replica
+    Tune(tune::TuneArgs),
     /// Run the protocol under simulated time, faults and Byzantine members
     Simulate(simulate::SimulateArgs),
 }
@@ -88,6 +94,8 @@ fn main() -> ExitCode {
         Command::Local(args) => return local::run(args),
         Command::Compare(args) => return compare::run(&args),
         Command::Simulate(args) => return simulate::run(&args),
+        Command::Bench(args) => return bench::run(&args),
+        Command::Tune(args) => return tune::run(&args),
         Command::Chaos(args) => return chaos::run(&args),
         Command::Status(args) => return status::run(&args),
         Command::CheckHistory(args) => return check_history::run(&args),

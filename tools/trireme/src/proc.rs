@@ -22,6 +22,15 @@ pub(crate) fn peak_rss_bytes(pid: u32) -> Result<u64> {
         .with_context(|| format!("{path}: no VmHWM"))
 }
 
+/// The resident memory that a process has now, in bytes.
+pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    kib(&text, "VmRSS:")
+        .map(|kib| kib << 10)
+        .with_context(|| format!("{path}: no VmRSS"))
+}
+
 /// utime + stime: fields 14 and 15. The second field, the name, may hold blanks and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -30,7 +39,11 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn high_water_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kib(status, "VmHWM:")
+}
+
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
