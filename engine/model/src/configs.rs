@@ -55,6 +55,14 @@ impl Config {
                 ..BASE
             },
             Config {
+                name: "crash-views",
+                about: "the same with one slot over three views and any number of rivals",
+                slots: 1,
+                views: 3,
+                crashes: true,
+                ..BASE
+            },
+            Config {
                 name: "lanes",
                 about: "blocks order a forked lane of a Byzantine owner who hides a forged request under a good batch",
                 views: 1,
@@ -94,6 +102,16 @@ impl Config {
                 slots: 3,
                 views: 3,
                 in_a_view: 1,
+                thorough: true,
+                ..BASE
+            },
+            Config {
+                name: "crash-chain",
+                about: "crashes over three views with a block on a block, one acceptance for each replica and view",
+                views: 3,
+                values: 1,
+                in_a_view: 1,
+                crashes: true,
                 thorough: true,
                 ..BASE
             },

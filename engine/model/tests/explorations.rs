@@ -4,11 +4,12 @@ use trireme_model::config::{Bug, Config};
 use trireme_model::explore::{Effort, explore};
 
 /// Different states of each quick configuration. A change of the model that cuts histories off shows here.
-const STATES: [(&str, usize); 8] = [
+const STATES: [(&str, usize); 9] = [
     ("narrow", 28_997),
     ("views", 4_565),
     ("handoff", 28_035),
     ("crash", 102_646),
+    ("crash-views", 9_149),
     ("lanes", 115_604),
     ("free", 6_514),
     ("future", 12_641),

@@ -53,7 +53,7 @@ impl World<'_> {
             None => format!("{name} dies while it recovers"),
         });
         if matches!(error, Some(LogError::Damaged { .. })) && self.put_aside(host) {
-            return Some(Vec::new());
+            return self.open_log(host);
         }
         // A start that was refused for damage is refused for good. Anything else is tried again, though not for ever: a
         // sector that cannot be read stays so.

@@ -296,7 +296,7 @@ impl LoggedDisk {
 
     /// A bit flips in a stored batch: something that every other replica can make good.
     fn rot_batch(&mut self) {
-        if self.rot(|record| matches!(record, Record::Batch(_))) {
+        if self.rot(1, |record| matches!(record, Record::Batch(_))) {
             self.see("stored batch damaged");
         }
     }
@@ -304,10 +304,13 @@ impl LoggedDisk {
     /// A bit flips in the record of an acceptance, which no other replica has. False if there is none that is known to be
     /// durable.
     pub(crate) fn rot_vote(&mut self) -> bool {
-        self.rot(|record| matches!(record, Record::Vote(VoteRecord::Accept(_))))
+        self.rot(usize::MAX, |record| {
+            matches!(record, Record::Vote(VoteRecord::Accept(_)))
+        })
     }
 
-    fn rot(&mut self, like: impl Fn(&Record) -> bool) -> bool {
+    /// Tries so many records.
+    fn rot(&mut self, tries: usize, like: impl Fn(&Record) -> bool) -> bool {
         let domain = self.domain;
         let records = self.records[..self.durable].iter().filter(|record| like(record));
         let keys: Vec<RecordKey> = records.filter_map(|record| record_key(record, &domain)).collect();
@@ -315,8 +318,9 @@ impl LoggedDisk {
             return false;
         };
         // A stride that is prime to most lengths.
-        let key = keys[self.completions.wrapping_mul(7_919) % keys.len()];
-        log.contains(&key) && self.disk.rot(log, &key)
+        let first = self.completions.wrapping_mul(7_919) % keys.len();
+        let mut keys = keys[first..].iter().chain(&keys[..first]).take(tries);
+        keys.any(|key| log.contains(key) && self.disk.rot(log, key))
     }
 
     /// Faults that wait are called off.
