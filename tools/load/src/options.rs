@@ -184,7 +184,7 @@ pub enum LoadError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A server of etcd cannot be reached.
-    #[error("cannot connect to the etcd server at {server}: {source}")]
+    #[error("cannot connect to the etcd server at {server}")]
     Etcd {
         /// Where.
         server: std::net::SocketAddr,

@@ -3,6 +3,7 @@
 
 mod model;
 mod page;
+mod sections;
 mod spread;
 
 pub use model::{

@@ -23,6 +23,9 @@ const FIGURES: [(&str, &str); 11] = [
     ("rss_mb", "/rss_mb_max"),
 ];
 
+/// Of a sweep, what belongs to the rate that it found.
+const OF_ONE_RATE: [&str; 3] = ["throughput_ops_s", "p50_us", "p99_us"];
+
 /// The machine, as the page has it.
 pub(super) fn machine(machine: &Machine) -> comparison::Machine {
     let value = serde_json::to_value(machine).unwrap_or_default();
@@ -52,6 +55,8 @@ pub(super) fn of_report(turn: &Turn, report: Option<&Value>, hop_ms: f64) -> Run
     }
     let sweep = &value["load"]["sweep"];
     if turn.point == PointKind::Slo {
+        // The rest is of all rates together, or of none.
+        figures.retain(|name, _| OF_ONE_RATE.contains(&name.as_str()));
         // No rate that was tried holds it: that is nothing, not unknown.
         figures.insert("slo_ops_s".to_owned(), sweep["knee_ops_s"].as_f64().unwrap_or(0.0));
     }
@@ -99,9 +104,6 @@ pub(super) fn take(comparison: &mut Comparison, place: usize, run: RunFigures) {
         system.missing = Some(run.error.unwrap_or_else(|| "its first run failed".to_owned()));
         return;
     }
-    if run.ok {
-        (system.replicas, system.f) = (run.replicas, run.f);
-    }
     system.runs.push(run);
 }
 
@@ -143,14 +145,25 @@ mod tests {
         let run = of_report(&turn(PointKind::Slo), Some(&report()), 20.0);
         assert!(run.ok && run.round == 2 && run.replicas == 3 && run.client_auth == "none");
         assert_eq!(
-            (run.figures["cpu_us"], run.figures["flushes"], run.figures["slo_ops_s"]),
-            (90.25, 0.5, 0.0)
+            (
+                run.figures.get("cpu_us"),
+                run.figures["p99_us"],
+                run.figures["slo_ops_s"]
+            ),
+            (None, 2.5, 0.0)
         );
         assert!(!run.figures.contains_key("wire_bytes") && !run.figures.contains_key("delays"));
         assert_eq!(run.steps[0].broken.as_deref(), Some("p99 60 ms"));
         assert_eq!(run.generator_limits, ["too busy"]);
         let delays = of_report(&turn(PointKind::Delays), Some(&report()), 20.0);
-        assert_eq!(delays.figures["delays"], 4.05);
+        assert_eq!(
+            (
+                delays.figures["delays"],
+                delays.figures["cpu_us"],
+                delays.figures["flushes"]
+            ),
+            (4.05, 90.25, 0.5)
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::compare::options::{DELAYS_RATE, Plan, Turn};
 /// Beyond its load a run may take so long.
 const PATIENCE: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(50);
-/// A sweep begins at this share of what saturation gave in the same round: its steps lie around the knee then.
+/// A sweep begins at this share of what saturation gave in the same round, but not below so much: its steps lie around
+/// the knee then.
 const SWEEP_FROM: f64 = 0.5;
 const SWEEP_FROM_OPS_S: f64 = 1_000.0;
 /// A sign of the end of what a run wrote.
@@ -98,7 +99,7 @@ impl Runner {
             }
             PointKind::Slo => {
                 add("bundle", &bundle);
-                let first = near.map_or(SWEEP_FROM_OPS_S, |most| (most * SWEEP_FROM).max(1.0).round());
+                let first = (near.unwrap_or(0.0) * SWEEP_FROM).round().max(SWEEP_FROM_OPS_S);
                 add("rate", &first);
                 add("slo", &setting.slo);
                 add("sweep-steps", &plan.sweep_steps);

@@ -170,7 +170,7 @@ impl Spec {
             server_signatures: if lies {
                 "votes and certificates are signed"
             } else {
-                "nothing is signed: majorities are believed"
+                "nothing but state votes at checkpoints is signed: majorities are believed"
             }
             .to_owned(),
             encryption: "all links (QUIC, TLS 1.3)".to_owned(),
@@ -182,12 +182,7 @@ impl Spec {
                 Some("null") => "none: requests are counted and hashed".to_owned(),
                 _ => "key-value store in memory with an authenticated state root, checkpoints".to_owned(),
             },
-            replies: if lies {
-                "f + 1 equal ones"
-            } else {
-                "as the engine gives them in this ordering"
-            }
-            .to_owned(),
+            replies: if lies { "f + 1 equal ones" } else { "one" }.to_owned(),
         }
     }
 }
