@@ -146,16 +146,18 @@ impl Engine {
         Ok((thread_cpu() - start).as_secs_f64() * 1e6 / SMALL_FRAMES as f64)
     }
 
-    /// Lets both sides work, and takes what is there: bytes of frames.
+    /// Sleeps until something has arrived, and takes what is there: bytes of frames.
     async fn receive(&mut self) -> Result<usize> {
-        tokio::task::yield_now().await;
+        let mut next = self.there.recv().await;
+        anyhow::ensure!(next.is_some(), "the endpoint ended");
         let mut bytes = 0;
-        while let Some(event) = self.there.try_recv() {
+        while let Some(event) = next {
             match event {
                 PeerEvent::Frame { bytes: frame, .. } => bytes += frame.len(),
                 PeerEvent::Disconnected { reason, .. } => bail!("the connection ended: {reason}"),
                 _ => {}
             }
+            next = self.there.try_recv();
         }
         Ok(bytes)
     }
