@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use trireme_core::Message;
 use trireme_core::Params;
-use trireme_core::message::{Ack, Entry, Envelope, Justify, LaneMark, Qc, QcRef, Recollection, Shown, StateVote, Tip};
+use trireme_core::message::{
+    Ack, Entry, Envelope, Justify, LaneMark, Qc, QcRef, Readmission, Recollection, Shown, StateVote, Tip,
+};
+use trireme_core::quarantine::Cause;
 use trireme_core::record::{Record, VoteRecord};
 use trireme_core::wire::{
     RECORD_BATCH, RECORD_VOTE, decode_envelope, decode_record, encode_envelope, encode_record, is_bulk,
@@ -46,7 +49,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     };
     let high = qc(at, &[0, 1, 2]);
     let batch = batch(1, 1, (0, Digest::ZERO), Bytes::from_static(b"body"), 4, 1);
-    let digest = batch.head.header.digest(&domain());
+    let (digest, head) = (batch.head.header.digest(&domain()), batch.head.clone());
     let list = [(0, 2, Digest([2; 32]))];
     let quit = |member| timeout(member, 0, &high, &list, Entry::Genesis);
     let tc = tc(0, &[quit(0), quit(1), quit(3)]);
@@ -93,7 +96,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             Message::Timeout(Box::new(timeout(2, 1, &high, &[], Entry::Tc(Box::new(tc.clone()))))),
         ),
         ("entry", Message::Entry(Box::new(tc))),
-        ("high-qc", Message::HighQc(Box::new(high))),
+        ("high-qc", Message::HighQc(Box::new(high.clone()))),
         ("genesis-qc", Message::HighQc(Box::new(Qc::genesis(genesis())))),
         ("state-vote", Message::StateVote(state_vote(1, state.clone()))),
         (
@@ -113,7 +116,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             "blocks",
             Message::Blocks {
                 digest: first.0,
-                blocks: vec![second, first.1],
+                blocks: vec![second, first.1.clone()],
             },
         ),
         (
@@ -127,6 +130,29 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("not-held", Message::NotHeld { digest }),
         ("shown", Message::Shown(Box::new(Shown::nothing(2)))),
+        (
+            "shown-all",
+            Message::Shown(Box::new(Shown {
+                member: 3,
+                votes: vec![vote(3, 1, Some((1, first.0)), Some((1, first.0)))],
+                timeout: Some((quit(3).timeout, quit(3).signature)),
+                header: Some(head),
+            })),
+        ),
+        (
+            "committed",
+            Message::Committed {
+                slot: 1,
+                digest: first.0,
+            },
+        ),
+        (
+            "readmitted",
+            Message::Readmitted(Box::new(Readmission {
+                qc: high.clone(),
+                block: first.1.clone(),
+            })),
+        ),
         ("inquire", Message::Inquire),
         ("leave-view", Message::LeaveView(3)),
         (
@@ -168,6 +194,7 @@ pub(super) fn records() -> Samples {
     let mut all = vec![
         ("reserve", Record::Vote(VoteRecord::Reserve(32))),
         ("committed", Record::Vote(VoteRecord::Committed(7, Digest([7; 32])))),
+        ("quarantined", Record::Vote(VoteRecord::Quarantined(Cause::Shown(2)))),
     ];
     for (name, message) in messages() {
         match message {
@@ -179,6 +206,7 @@ pub(super) fn records() -> Samples {
             Message::HighQc(qc) => all.push((name, Record::Vote(VoteRecord::HighQc(qc)))),
             Message::Timeout(timeout) => all.push((name, Record::Vote(VoteRecord::Timeout(timeout)))),
             Message::Entry(tc) => all.push(("enter", Record::Vote(VoteRecord::Enter(tc)))),
+            Message::Readmitted(way) => all.push((name, Record::Vote(VoteRecord::Readmitted(way)))),
             _ => {}
         }
     }
