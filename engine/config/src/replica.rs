@@ -97,7 +97,7 @@ pub struct ReplicaConfig {
     /// How the log is flushed.
     #[serde(default)]
     pub flush: FlushKind,
-    /// Name of a core plan: "1", "2" or "4".
+    /// Name of a core plan: "1", "2", "3", "4" or "6".
     #[serde(default = "one_core")]
     pub core_plan: String,
     /// Where to write a record of every executed request, for comparison with what clients saw. Off if absent.

@@ -125,10 +125,10 @@ impl Timing {
         (self.pace_us() + self.base(rtt_us)).saturating_mul(1 << self.turnaround_doublings.min(MAX_DOUBLINGS))
     }
 
-    /// The least time between two proposals, or two batches of a lane, while an earlier one is under way: an eighth of
+    /// The least time between two proposals, or two batches of a lane, while an earlier one is under way: a third of
     /// what a commit takes, so that load makes them larger instead of more.
     pub(crate) fn pace_us(&self) -> u64 {
-        (self.commit.us() / 8).min(MAX_PACE_US)
+        (self.commit.us() / 3).min(MAX_PACE_US)
     }
 
     /// How long a lock waits for the fast path to make it unnecessary.

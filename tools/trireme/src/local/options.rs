@@ -52,7 +52,7 @@ pub(crate) struct LocalArgs {
     /// Whether client signatures are checked
     #[arg(long, default_value = "signed")]
     pub(crate) client_auth: Auth,
-    /// Core plan of the replicas: 1, 2 or 4 threads each
+    /// Core plan of the replicas: 1, 2, 3, 4 or 6 threads each
     #[arg(long, value_name = "PLAN", default_value = "1")]
     pub(crate) cores: String,
     /// Directory for the data: empty or not there yet [default: a fresh one on a disk]
