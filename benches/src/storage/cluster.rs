@@ -171,6 +171,13 @@ impl Cluster {
             .context("the status has no log.bytes_appended")
     }
 
+    /// The slot that a replica executed last.
+    pub(crate) fn executed(&self, index: usize) -> Result<u64> {
+        self.status(index)?["executed_slot"]
+            .as_u64()
+            .context("the status has no executed_slot")
+    }
+
     /// Snapshots that a replica wrote, and for how long it wrote them, in microseconds.
     pub(crate) fn snapshots(&self, index: usize) -> Result<(u64, f64)> {
         let status = self.status(index)?;

@@ -73,6 +73,8 @@ enum What {
 
 /// More slots than any run has: no checkpoint.
 const NEVER: u64 = 1 << 40;
+/// Slots between checkpoints where a state is to be fetched: one that lies two of them behind needs an image.
+const NEAR: u64 = 200;
 /// A replica does not take this long for anything here.
 const STUCK: Duration = Duration::from_secs(600);
 
@@ -99,7 +101,7 @@ fn run(options: &Options) -> Result<Value> {
     std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let found = match options.what {
         What::Restart { log_mb, runs } => restart(Cluster::make(&binary, &dir.join("a"), 0, NEVER)?, log_mb, runs),
-        What::Transfer { keys } => transfer(Cluster::make(&binary, &dir.join("a"), 0, 1_000)?, keys),
+        What::Transfer { keys } => transfer(Cluster::make(&binary, &dir.join("a"), 0, NEAR)?, keys),
         What::Checkpoint {
             keys,
             rate,
@@ -152,26 +154,17 @@ fn restart(mut cluster: Cluster, log_mb: u64, runs: usize) -> Result<Value> {
 fn transfer(mut cluster: Cluster, keys: u32) -> Result<Value> {
     cluster.start_all()?;
     let keys = keys.to_string();
-    // Every key is written once before the load; the load brings the checkpoint.
-    cluster.load(&[
-        "--duration",
-        "10s",
-        "--bundle",
-        "16",
-        "--keys",
-        &keys,
-        "--workload",
-        "ycsb-a",
-        "--payload",
-        "512",
-    ])?;
+    // Every key is written once before the load; the load brings checkpoints.
+    cluster.load(&["--duration", "1s", "--bundle", "16", "--keys", &keys, "--workload", "ycsb-a", "--payload", "512"])?;
+    let more = ["--duration", "2s", "--rate", "1000", "--keys", &keys, "--no-fill"];
+    while cluster.executed(HIT)? < 4 * NEAR || cluster.snapshots(0)?.0 < 2 {
+        cluster.load(&more)?;
+    }
     cluster.kill(HIT)?;
     cluster.lose_data(HIT)?;
     let begin = Instant::now();
     let from = cluster.said_bytes(HIT)?;
     cluster.start(HIT)?;
-    // It is far behind only when the others go on.
-    cluster.load(&["--duration", "5s", "--rate", "500", "--keys", &keys, "--no-fill"])?;
     let fetched = cluster.wait_for(HIT, from, "state is fetched", STUCK)?;
     cluster.wait_for(HIT, from, "left quarantine", STUCK)?;
     let left = begin.elapsed().as_secs_f64();

@@ -179,9 +179,31 @@ async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcom
         lanes.spawn_local(Lane::new(number, stage.clone(), cluster).run());
     }
     let mut seconds = Vec::new();
+    let loaded = until_loaded(&mut loading, &mut lanes, cluster, &mut seconds).await;
+    stage.loaded.set(false);
+    let mut ended = Ok(());
+    if loaded.is_err() {
+        lanes.abort_all();
+    }
+    while let Some(lane) = lanes.join_next().await.filter(|_| loaded.is_ok()) {
+        ended = ended.and(lane.context("a lane of faults ended").and_then(|lane| lane));
+    }
+    // Of a run that failed, too: what was done before says how many faults it took.
+    outcome.note(&stage.done.borrow(), seconds);
+    ended?;
+    loaded
+}
+
+/// Until the load is over, or something went wrong.
+async fn until_loaded(
+    loading: &mut loading::Loading,
+    lanes: &mut JoinSet<Result<()>>,
+    cluster: &Cluster,
+    seconds: &mut Vec<Second>,
+) -> Result<Loaded> {
     let mut tick = interval(Duration::from_millis(200));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let loaded = loop {
+    loop {
         tokio::select! {
             Some(event) = loading.events.recv() => {
                 if let Event::Second(second) = event {
@@ -189,15 +211,9 @@ async fn load(args: &ChaosArgs, local: &LocalArgs, cluster: &mut Cluster, outcom
                     seconds.push(Second::of(&second));
                 }
             }
-            done = &mut loading.done => break done.context("the load generator ended without a result")?,
+            done = &mut loading.done => return done.context("the load generator ended without a result")?,
             Some(lane) = lanes.join_next() => lane.context("a lane of faults ended")??,
             _ = tick.tick() => cluster.replicas.borrow_mut().check()?,
         }
-    };
-    stage.loaded.set(false);
-    while let Some(lane) = lanes.join_next().await {
-        lane.context("a lane of faults ended")??;
     }
-    outcome.note(&stage.done.borrow(), seconds);
-    loaded
 }
