@@ -155,7 +155,18 @@ fn transfer(mut cluster: Cluster, keys: u32) -> Result<Value> {
     cluster.start_all()?;
     let keys = keys.to_string();
     // Every key is written once before the load; the load brings checkpoints.
-    cluster.load(&["--duration", "1s", "--bundle", "16", "--keys", &keys, "--workload", "ycsb-a", "--payload", "512"])?;
+    cluster.load(&[
+        "--duration",
+        "1s",
+        "--bundle",
+        "16",
+        "--keys",
+        &keys,
+        "--workload",
+        "ycsb-a",
+        "--payload",
+        "512",
+    ])?;
     let more = ["--duration", "2s", "--rate", "1000", "--keys", &keys, "--no-fill"];
     while cluster.executed(HIT)? < 4 * NEAR || cluster.snapshots(0)?.0 < 2 {
         cluster.load(&more)?;
