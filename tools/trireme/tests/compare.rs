@@ -127,6 +127,17 @@ fn a_comparison_goes_on_without_a_system_that_does_not_start() {
     assert!(delays >= 2.0, "{delays}");
     let page = fs::read_to_string(out.join("compare.html")).unwrap();
     assert!(page.contains("trireme:n=1") && page.contains("not measured"));
+    let again = out.join("again.html");
+    let json = out.join("compare.json");
+    let drawn = trireme()
+        .arg("report")
+        .arg(&json)
+        .arg("--html")
+        .arg(&again)
+        .output()
+        .unwrap();
+    assert!(drawn.status.success(), "{}", stderr(&drawn));
+    assert!(fs::read_to_string(again).unwrap().contains("Trireme compared"));
     let file = one["runs"][0]["file"].as_str().unwrap();
     assert_eq!(read(&out.join(file))["schema"], "trireme.local/1");
 }

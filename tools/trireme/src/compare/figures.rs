@@ -65,11 +65,14 @@ pub(super) fn of_report(turn: &Turn, report: Option<&Value>, hop_ms: f64) -> Run
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
+    // What came only after the measured time says nothing of a rate.
+    let stood_still = value["throughput_ops_s"] == 0.0 && value["ok"] == true;
+    let still = stood_still.then(|| "nothing was acknowledged in the measured time".to_owned());
     RunFigures {
         round: turn.round,
         point: turn.point,
-        ok: value["ok"] == true,
-        error: value["error"].as_str().map(str::to_owned),
+        ok: value["ok"] == true && !stood_still,
+        error: value["error"].as_str().map(str::to_owned).or(still),
         file: String::new(),
         replicas: number("replicas"),
         f: number("f"),
@@ -155,6 +158,9 @@ mod tests {
         assert!(!run.figures.contains_key("wire_bytes") && !run.figures.contains_key("delays"));
         assert_eq!(run.steps[0].broken.as_deref(), Some("p99 60 ms"));
         assert_eq!(run.generator_limits, ["too busy"]);
+        let mut still = report();
+        still["throughput_ops_s"] = json!(0.0);
+        assert!(!of_report(&turn(PointKind::Saturation), Some(&still), 20.0).ok);
         let delays = of_report(&turn(PointKind::Delays), Some(&report()), 20.0);
         assert_eq!(
             (
