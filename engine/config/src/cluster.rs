@@ -54,6 +54,27 @@ impl ClientAuth {
     }
 }
 
+/// Who says in which order requests are executed (PROTOCOL.md section 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderingKind {
+    /// Up to f members may lie.
+    #[default]
+    Trireme,
+    /// Members crash and do not lie: a minority may be down, and f is 0.
+    Raft,
+}
+
+impl OrderingKind {
+    /// Name in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            OrderingKind::Trireme => "trireme",
+            OrderingKind::Raft => "raft",
+        }
+    }
+}
+
 /// Who may send requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clients {
@@ -102,6 +123,8 @@ pub struct Cluster {
     pub params: Params,
     /// What is replicated.
     pub app: AppKind,
+    /// Who orders.
+    pub ordering: OrderingKind,
     /// Whether bundle signatures are checked.
     pub client_auth: ClientAuth,
     /// Who may send requests.
@@ -158,7 +181,10 @@ impl Cluster {
             clients,
             members,
         };
-        hash_of(context::CLUSTER, &identity)
+        match self.ordering {
+            OrderingKind::Trireme => hash_of(context::CLUSTER, &identity),
+            OrderingKind::Raft => hash_of(context::CLUSTER, &(identity, "raft")),
+        }
     }
 
     /// The domain of the statements of epoch 0 (R-STATEMENT).

@@ -9,7 +9,7 @@ use trireme_core::Params;
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};
 use trireme_crypto::Digest;
 
-use crate::cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry};
+use crate::cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry, OrderingKind};
 use crate::error::{ConfigError, Fault};
 use crate::source::{Distinct, Source, quoted};
 
@@ -20,6 +20,8 @@ struct File {
     salt: Spanned<String>,
     f: Spanned<u16>,
     app: AppKind,
+    #[serde(default)]
+    ordering: OrderingKind,
     client_auth: ClientAuth,
     clients: ClientMode,
     protocol: Spanned<Protocol>,
@@ -145,6 +147,7 @@ pub(crate) fn read(text: &str) -> Result<Cluster, ConfigError> {
         salt,
         params,
         app: file.app,
+        ordering: file.ordering,
         client_auth: file.client_auth,
         clients,
         members,
@@ -163,6 +166,10 @@ fn read_params(source: Source<'_>, file: &File) -> Result<Params, ConfigError> {
                 limit: MAX_MEMBERS,
             },
         ));
+    }
+    if file.ordering == OrderingKind::Raft && f > 0 {
+        let why = "must be 0 with ordering = \"raft\": its members crash and do not lie".to_owned();
+        return Err(source.error(&file.f, Fault::Value { key: "f", why }));
     }
     let protocol = file.protocol.get_ref();
     let refuse = |key, why| Err(source.error(&file.protocol, Fault::Value { key, why }));
@@ -256,6 +263,14 @@ pub(crate) fn write(cluster: &Cluster) -> String {
         Clients::Open => "open",
         Clients::Known(_) => "known",
     };
+    // Files of the default ordering are those of versions that knew no other.
+    let ordering = match cluster.ordering {
+        OrderingKind::Trireme => String::new(),
+        OrderingKind::Raft => format!(
+            "ordering = \"raft\" # crash faults only: {} of the members may be down, none may lie\n",
+            cluster.members.len().saturating_sub(1) / 2
+        ),
+    };
     write!(
         out,
         "# Genesis of a Trireme cluster: equal on every member. All but the addresses make up its identity.\n\
@@ -263,6 +278,7 @@ pub(crate) fn write(cluster: &Cluster) -> String {
          salt = \"{}\"\n\
          f = {:<4} # Byzantine members that are stood; n >= 3f + 1\n\
          app = \"{}\"\n\
+         {ordering}\
          client_auth = \"{}\"\n\
          clients = \"{mode}\"\n\n\
          [protocol]\n",

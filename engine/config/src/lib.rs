@@ -17,7 +17,7 @@ mod source;
 
 pub use budgets::{ClientBudget, Congestion, LogBudget, PeerBudget, SnapshotBudget};
 pub use client::ClientConfig;
-pub use cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry};
+pub use cluster::{AppKind, ClientAuth, ClientEntry, Clients, Cluster, MAX_CLIENTS, MemberEntry, OrderingKind};
 pub use error::{ConfigError, Fault};
 pub use keys::{ClientKeys, KeyFile, KeyOwner, MAX_IDENTITIES, ReplicaKeys};
 pub use replica::{AdminConfig, DeviceKind, Durability, FlushKind, ReplicaConfig};

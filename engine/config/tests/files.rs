@@ -37,6 +37,7 @@ fn cluster(n: u16, f: u16) -> Cluster {
         salt: Digest([7; 32]),
         params: Params::new(n, f),
         app: AppKind::Kv,
+        ordering: trireme_config::OrderingKind::Trireme,
         client_auth: ClientAuth::Signed,
         clients: Clients::Known(clients),
         members: (0..n).map(member).collect(),

@@ -34,6 +34,7 @@ pub mod measure;
 pub mod metrics;
 mod notify;
 mod order;
+mod orderer;
 mod passage;
 mod peers;
 mod recovery;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use trireme_core::api::{AppendId, Effect, Evidence, Execution};
 use trireme_core::message::Envelope;
-use trireme_core::{Input, Now, Outbound, Outbox, Replica, Slot, Tick};
+use trireme_core::{Input, Now, Outbound, Outbox, Slot, Tick};
 use trireme_crypto::Domain;
 
 use crate::clock::{Clock, Timer};
@@ -21,6 +21,7 @@ use crate::items::{
 use crate::keys::MemberKeys;
 use crate::link::{Receiver, Sender};
 use crate::log::{encode, frame};
+use crate::orderer::Orderer;
 use crate::passage::Passage;
 use crate::peers::close_reason;
 use crate::snapshots::ToKeeper;
@@ -56,7 +57,7 @@ pub(crate) struct OrderLinks {
 
 /// See the module's text.
 pub(crate) struct Order {
-    replica: Replica,
+    replica: Orderer,
     /// Members that make a quorum, this one included.
     quorum: usize,
     keys: Arc<MemberKeys>,
@@ -97,8 +98,8 @@ const MAX_EVIDENCE_LISTED: usize = 64;
 impl Order {
     /// Takes over a recovered core and starts it; inside the runtime of its thread.
     pub(crate) fn new(
-        mut replica: Replica,
-        keys: Arc<MemberKeys>,
+        mut replica: Orderer,
+        (keys, quorum): (Arc<MemberKeys>, usize),
         domain: Domain,
         links: OrderLinks,
         gate: Arc<Gate>,
@@ -109,7 +110,7 @@ impl Order {
         replica.start(now, &mut out);
         let (me, views) = (replica.me(), Views::new(replica.view()));
         let mut order = Self {
-            quorum: replica.check_context().quorums.quorum(),
+            quorum,
             replica,
             keys,
             domain,

@@ -6,11 +6,12 @@ use std::task::Poll;
 
 use serde_json::{Map, Value, json};
 use trireme_core::api::Reject;
-use trireme_core::check::{CheckContext, Checked, check};
+use trireme_core::check::{CheckContext, Checked};
 use trireme_core::wire::decode_envelope;
 use trireme_core::{MemberId, Message, Tick, To};
 use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEvent, SendError};
 
+use crate::orderer::MessageGate;
 use crate::clock::micros;
 use crate::doors::PeerDoor;
 use crate::error::ReplicaError;
@@ -38,6 +39,7 @@ pub(crate) struct Peers<D> {
     endpoint: D,
     links: PeersLinks,
     context: CheckContext,
+    gate: MessageGate,
     me: MemberId,
     members: Vec<Member>,
     rejects: [u64; Reject::COUNT],
@@ -58,12 +60,13 @@ struct Member {
 }
 
 impl<D: PeerDoor> Peers<D> {
-    pub(crate) fn new(endpoint: D, links: PeersLinks, context: CheckContext, me: MemberId) -> Self {
+    pub(crate) fn new(endpoint: D, links: PeersLinks, (context, gate): (CheckContext, MessageGate), me: MemberId) -> Self {
         let members = vec![Member::default(); context.quorums.n()];
         Self {
             endpoint,
             links,
             context,
+            gate,
             me,
             members,
             rejects: [0; Reject::COUNT],
@@ -155,7 +158,7 @@ impl<D: PeerDoor> Peers<D> {
 
     fn frame(&mut self, member: MemberId, bytes: bytes::Bytes, now: Tick) {
         let weight = bytes.len();
-        match decode_envelope(bytes).and_then(|envelope| check(&self.context, member, envelope)) {
+        match decode_envelope(bytes).and_then(|envelope| self.gate.check(&self.context, member, envelope)) {
             Ok(checked) => {
                 self.received[kind(checked.message())] += 1;
                 self.pass(member, weight, checked);

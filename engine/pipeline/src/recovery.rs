@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use trireme_config::{Cluster, DeviceKind, Durability, FlushKind, ReplicaConfig};
 use trireme_core::api::Effect;
 use trireme_core::wire::decode_record;
-use trireme_core::{MemberId, Outbox, Replica};
+use trireme_core::{MemberId, Outbox};
 use trireme_crypto::{Digest, context, hash_parts};
 use trireme_log::{DeviceChoice, FlushMethod, Log, LogConfig, Opening};
 
@@ -16,6 +16,7 @@ use crate::execute::Machine;
 use crate::gate::Gate;
 use crate::identity::Mark;
 use crate::log_event::LogEvent;
+use crate::orderer::Orderer;
 
 /// Records are handed from the reader to the replay in pieces of about so many bytes,
 const CHUNK_BYTES: usize = 1 << 20;
@@ -74,7 +75,7 @@ pub(crate) fn recover(
     mut opening: Opening,
     dir: PathBuf,
     (gate, clock): (&Gate, &Clock),
-    replica: &mut Replica,
+    replica: &mut Orderer,
     machine: &mut Machine,
 ) -> Result<Option<Log>, ReplicaError> {
     let mut replay = Replay {
@@ -90,6 +91,10 @@ pub(crate) fn recover(
     let Some(waited_us) = replay.all(&mut opening, gate, clock)? else {
         return Ok(None);
     };
+    if replay.replica.forgot() {
+        let what = "it begins above the newest sound snapshot".to_owned();
+        return Err(ReplicaError::VotesLost { dir: replay.dir, what });
+    }
     let bytes = opening.found_bytes();
     let Replay {
         records,
@@ -125,7 +130,7 @@ pub(crate) fn recover(
 
 struct Replay<'a> {
     dir: PathBuf,
-    replica: &'a mut Replica,
+    replica: &'a mut Orderer,
     machine: &'a mut Machine,
     out: Outbox,
     records: u64,

@@ -287,6 +287,7 @@ pub(crate) fn constants(cluster: &Cluster, config: &ReplicaConfig, plan: CorePla
         "region": member.map(|member| &member.region),
         "n": cluster.params.n,
         "f": cluster.params.f,
+        "ordering": cluster.ordering.name(),
         "app": cluster.app.name(),
         "windows": {
             "slots": cluster.params.window,

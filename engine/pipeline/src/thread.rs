@@ -5,7 +5,6 @@ use std::sync::mpsc;
 
 use tokio::runtime::{Builder, Runtime};
 use trireme_config::{AppKind, ClientAuth, Clients, Cluster, ReplicaConfig, ReplicaKeys};
-use trireme_core::Replica;
 use trireme_core::check::CheckContext;
 use trireme_core::quarantine::Cause;
 use trireme_log::Log;
@@ -23,6 +22,7 @@ use crate::keys::MemberKeys;
 use crate::log::{LogLimits, LogStage};
 use crate::log_event::LogEvent;
 use crate::order::Order;
+use crate::orderer::{MessageGate, Orderer};
 use crate::peers::Peers;
 use crate::recovery::{Recovered, log_config, recover};
 use crate::run_loop::{RunLoop, Shared};
@@ -50,7 +50,7 @@ pub(crate) struct Seed {
     pub(crate) ends: Vec<Ends>,
     /// Present on the thread of the log, which recovers for all.
     pub(crate) recovery: Option<Recovery>,
-    pub(crate) replica: Option<mpsc::Receiver<Replica>>,
+    pub(crate) replica: Option<mpsc::Receiver<Orderer>>,
     pub(crate) machine: Option<mpsc::Receiver<Machine>>,
     pub(crate) keeper: Option<mpsc::Receiver<Keeper>>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Seed {
 /// Where the recovered parts go.
 pub(crate) struct Recovery {
     pub(crate) observer: Box<dyn Observer + Send>,
-    pub(crate) replica: mpsc::SyncSender<Replica>,
+    pub(crate) replica: mpsc::SyncSender<Orderer>,
     pub(crate) machine: mpsc::SyncSender<Machine>,
     pub(crate) keeper: mpsc::SyncSender<Keeper>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Opened<C, P> {
     pub(crate) listener: Option<C>,
     pub(crate) endpoint: Option<P>,
     pub(crate) recovered: Option<Recovered>,
-    pub(crate) replica: Option<Replica>,
+    pub(crate) replica: Option<Orderer>,
     pub(crate) machine: Option<Machine>,
     /// None in a simulation.
     pub(crate) keeper: Option<Keeper>,
@@ -163,7 +163,7 @@ fn recover_all(
         shared,
         ..
     } = blueprint;
-    let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
+    let mut replica = Orderer::new(cluster, members.clone());
     let mut machine = Machine::new(executor(cluster), recovery.observer);
     let (keeper, installation) = Keeper::open(keeper_settings(config), realm(cluster, members, &machine))?;
     if let Some(Installation {
@@ -286,12 +286,14 @@ pub(crate) fn stage<C: ClientDoor, P: PeerDoor>(
         Ends::Peers(links) => {
             let endpoint = opened.endpoint.take().expect("opened with its stage");
             let context = CheckContext::new(cluster.params.clone(), cluster.genesis(), members.clone());
-            Box::new(Peers::new(endpoint, links, context, config.member))
+            let gate = MessageGate(cluster.ordering);
+            Box::new(Peers::new(endpoint, links, (context, gate), config.member))
         }
         Ends::Order(links) => {
             let replica = opened.replica.take().expect("received for its stage");
             let gate = shared.gate.clone();
-            Box::new(Order::new(replica, members.clone(), domain, links, gate, &shared.clock))
+            let keys = (members.clone(), cluster.quorums().quorum());
+            Box::new(Order::new(replica, keys, domain, links, gate, &shared.clock))
         }
         Ends::Log(links) => {
             let recovered = opened.recovered.take().expect("recovered with its stage");

@@ -1,9 +1,10 @@
 //! View changes as they happen, each with the reason that is known here.
 
 use serde_json::{Value, json};
-use trireme_core::{Replica, View};
+use trireme_core::View;
 
 use crate::events::{Events, Weight};
+use crate::orderer::Orderer;
 
 /// Counts of view changes by reason.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Views {
     }
 
     /// The core has entered another view.
-    pub(crate) fn enter(&mut self, replica: &Replica, wall_us: u64, events: &Events) {
+    pub(crate) fn enter(&mut self, replica: &Orderer, wall_us: u64, events: &Events) {
         let counters = replica.counters();
         let suspicions = [
             counters.suspected_uncommitted,

@@ -469,6 +469,7 @@ fn cluster(plan: &Plan) -> (Cluster, Vec<trireme_config::ReplicaKeys>) {
         salt: Digest([5; 32]),
         params: plan.params.clone(),
         app: AppKind::Kv,
+        ordering: trireme_config::OrderingKind::Trireme,
         client_auth: ClientAuth::Signed,
         clients: Clients::Known(clients),
         members: members.collect(),

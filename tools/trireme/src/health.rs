@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use trireme_config::Cluster;
+use trireme_config::{Cluster, OrderingKind};
 
 /// How a cluster is, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +15,14 @@ pub(crate) enum Health {
     Unavailable,
     /// A replica raised an alarm.
     Alarmed,
+}
+
+/// How many replicas may be away.
+fn stands(cluster: &Cluster) -> usize {
+    match cluster.ordering {
+        OrderingKind::Trireme => usize::from(cluster.params.f),
+        OrderingKind::Raft => cluster.members.len().saturating_sub(1) / 2,
+    }
 }
 
 impl Health {
@@ -47,7 +55,7 @@ impl Health {
         let count = |status: &Value, key: &str| status[key].as_u64().unwrap_or(0);
         if statuses().any(|status| status["halted"] == true || count(status, "alarms") > 0) {
             Health::Alarmed
-        } else if away > usize::from(cluster.params.f) {
+        } else if away > stands(cluster) {
             Health::Unavailable
         } else if away > 0 || statuses().any(|status| count(status, "evidence") > 0 || status["log"]["full"] == true) {
             Health::Degraded

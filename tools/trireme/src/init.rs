@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use trireme_config::{
     AdminConfig, AppKind, ClientAuth, ClientBudget, ClientConfig, ClientEntry, ClientKeys, Clients, Cluster,
-    DeviceKind, Durability, FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, PeerBudget,
+    DeviceKind, Durability, FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, OrderingKind, PeerBudget,
     ReplicaConfig, ReplicaKeys, SnapshotBudget,
 };
 use trireme_core::Params;
@@ -15,6 +15,7 @@ use trireme_crypto::Digest;
 use trireme_transport::wan::{Network, Place};
 
 use crate::files;
+use crate::names;
 use crate::say::say;
 use crate::wan;
 
@@ -30,7 +31,10 @@ pub(crate) struct InitArgs {
     /// Number of replicas
     #[arg(long, default_value_t = 4)]
     replicas: u16,
-    /// Byzantine replicas to be stood [default: the most that the number of replicas allows]
+    /// Who orders: trireme stands replicas that lie, raft stands a minority that crashes
+    #[arg(long, default_value = "trireme")]
+    ordering: crate::names::Order,
+    /// Byzantine replicas to be stood [default: the most that the number of replicas allows; 0 with raft]
     #[arg(long)]
     f: Option<u16>,
     /// Address of a replica, once for each of them; one address for all if given once
@@ -75,6 +79,7 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) f: u16,
     pub(crate) app: AppKind,
+    pub(crate) ordering: OrderingKind,
     pub(crate) client_auth: ClientAuth,
     pub(crate) open: bool,
     pub(crate) identities: u32,
@@ -112,7 +117,8 @@ pub(crate) fn run(args: InitArgs) -> Result<()> {
         admin.clear();
     }
     let plan = Plan {
-        f: args.f.unwrap_or(Quorums::default_f(args.replicas)),
+        f: args.f.unwrap_or(names::default_f(args.ordering, args.replicas)),
+        ordering: args.ordering.into(),
         addresses,
         admin,
         dir: args.dir,
@@ -246,6 +252,7 @@ fn cluster_of(
         salt: Digest(random_bytes()?),
         params: params(n, plan),
         app: plan.app,
+        ordering: plan.ordering,
         client_auth: plan.client_auth,
         clients: if plan.open { Clients::Open } else { known() },
         members: members.collect(),
@@ -344,6 +351,7 @@ pub(crate) fn for_tests(dir: &Path, replicas: u16) -> Cluster {
         dir: dir.to_owned(),
         name: "test".to_owned(),
         f: Quorums::default_f(replicas),
+        ordering: OrderingKind::Trireme,
         app: AppKind::Kv,
         client_auth: ClientAuth::Signed,
         open: false,

@@ -1,6 +1,7 @@
 //! Words of the command line for the choices of the configuration.
 
-use trireme_config::{AppKind, ClientAuth, Durability};
+use trireme_config::{AppKind, ClientAuth, Durability, OrderingKind};
+use trireme_core::quorum::Quorums;
 
 /// Application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -18,6 +19,32 @@ pub(crate) enum Auth {
     Signed,
     /// Not checked
     None,
+}
+
+/// Who orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// Byzantine faults are stood
+    Trireme,
+    /// Crash faults only, by the Raft protocol
+    Raft,
+}
+
+impl From<Order> for OrderingKind {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Trireme => OrderingKind::Trireme,
+            Order::Raft => OrderingKind::Raft,
+        }
+    }
+}
+
+/// Byzantine replicas that n replicas stand under an ordering, unless said otherwise.
+pub(crate) fn default_f(order: Order, n: u16) -> u16 {
+    match order {
+        Order::Trireme => Quorums::default_f(n),
+        Order::Raft => 0,
+    }
 }
 
 /// Durability.

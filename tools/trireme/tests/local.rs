@@ -138,6 +138,27 @@ fn other_sizes_loads_and_modes() {
 }
 
 #[test]
+fn raft_orders_in_the_same_engine_and_a_killed_leader_costs_nothing() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let line = "local --ordering raft --replicas 3 --duration 4s --kill-leader-at 1s --json";
+    let mut arguments: Vec<&str> = line.split_whitespace().collect();
+    arguments.push(json.to_str().unwrap());
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}\n{}", stdout(&output), stderr(&output));
+    let report = read_report(&json);
+    assert_documented(&report);
+    assert_clean(&report);
+    assert_eq!((&report["ordering"], &report["f"]), (&Value::from("raft"), &Value::from(1)));
+    assert!(report["kill_leader"]["caught_up_s"].is_number(), "{report}");
+    assert!(report["views"].as_u64().unwrap() > 1, "another replica led");
+    // Roots are signed when the cluster falls idle, and nothing else between members is.
+    let made = report["signatures"]["members"]["made"].as_f64().unwrap();
+    assert!(made < 0.05, "{made} an operation");
+}
+
+#[test]
 fn a_killed_leader_costs_no_operation() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();

@@ -108,6 +108,7 @@ fn cluster(app: AppKind, client_auth: ClientAuth) -> Cluster {
         salt: Digest([3; 32]),
         params: Params::new(4, 1),
         app,
+        ordering: trireme_config::OrderingKind::Trireme,
         client_auth,
         clients: Clients::Open,
         members: (0..4).map(member).collect(),

@@ -76,6 +76,7 @@ fn cluster() -> Cluster {
         salt: Digest([7; 32]),
         params: Params::new(4, 1),
         app: AppKind::Kv,
+        ordering: trireme_config::OrderingKind::Trireme,
         client_auth: ClientAuth::Signed,
         clients: Clients::Known(vec![entry]),
         members: (0..4).map(member).collect(),

@@ -1,9 +1,10 @@
 //! What the order stage says of itself and of the core.
 
 use serde_json::{Map, Value, json};
-use trireme_core::{Counters, LaneStatus, MemberId, Replica, Status};
+use trireme_core::{Counters, LaneStatus, MemberId, Status};
 
 use super::Order;
+use crate::orderer::Orderer;
 use crate::stage::entries;
 
 impl Order {
@@ -124,7 +125,7 @@ fn counted(counters: &Counters) -> Map<String, Value> {
 }
 
 /// What others make this replica hold.
-fn held(replica: &Replica) -> Value {
+fn held(replica: &Orderer) -> Value {
     let held = replica.held();
     json!({
         "vote_views": held.vote_views,

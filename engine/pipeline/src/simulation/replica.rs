@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use trireme_config::{Cluster, ReplicaConfig, ReplicaKeys};
-use trireme_core::Replica;
+use crate::orderer::Orderer;
 use trireme_log::Opening;
 
 use super::{Bug, ClientDoor, DiskSignal, PeerDoor, SimulatedTime};
@@ -130,7 +130,7 @@ impl SimulatedReplica {
             gate: Arc::new(Gate::default()),
             clock,
         };
-        let mut replica = Replica::new(cluster.params.clone(), members.clone(), cluster.genesis());
+        let mut replica = Orderer::new(&cluster, members.clone());
         let mut machine = Machine::new(executor(&cluster), parts.observer);
         let dir = config.data_dir.clone();
         let log = recover(

@@ -91,6 +91,7 @@ impl Bench {
             salt: Digest([5; 32]),
             params: Params::new(n, (n - 1) / 3),
             app: AppKind::Kv,
+            ordering: trireme_config::OrderingKind::Trireme,
             client_auth,
             clients: Clients::Known(clients),
             members: members.collect(),

@@ -10,7 +10,7 @@ use trireme_pipeline::topology::CorePlan;
 use crate::load::ShapeArgs;
 use crate::local::report::{Latency, Report, SCHEMA};
 use crate::local::{etcd, network};
-use crate::names::{self, App, Auth, Durable, Rate, System};
+use crate::names::{self, App, Auth, Durable, Order, Rate, System};
 use crate::proc::Machine;
 
 /// Arguments of `trireme local`.
@@ -22,7 +22,10 @@ pub(crate) struct LocalArgs {
     /// Number of replicas, a process each
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) replicas: u16,
-    /// Byzantine replicas to be stood [default: the most that the number of replicas allows]
+    /// Who orders: trireme stands replicas that lie, raft stands a minority that crashes
+    #[arg(long, value_name = "NAME", default_value = "trireme")]
+    pub(crate) ordering: Order,
+    /// Byzantine replicas to be stood [default: the most that the number of replicas allows; 0 with raft]
     #[arg(long, value_name = "F")]
     pub(crate) f: Option<u16>,
     /// How long the load runs
@@ -91,7 +94,15 @@ impl LocalArgs {
 
     /// The f of the cluster.
     pub(crate) fn f(&self) -> u16 {
-        self.f.unwrap_or(Quorums::default_f(self.replicas))
+        self.f.unwrap_or(names::default_f(self.ordering, self.replicas))
+    }
+
+    /// How many replicas may be down at once.
+    pub(crate) fn stands(&self) -> u16 {
+        match self.ordering {
+            Order::Trireme => self.f(),
+            Order::Raft => self.replicas.saturating_sub(1) / 2,
+        }
     }
 
     /// Refuses what cannot be run, before anything is made.
@@ -104,6 +115,10 @@ impl LocalArgs {
             "{} replicas cannot stand f = {}: n >= 3f + 1 and n <= {MAX_MEMBERS} must hold",
             self.replicas,
             self.f()
+        );
+        ensure!(
+            self.ordering == Order::Trireme || self.f() == 0,
+            "--ordering raft stands no Byzantine replica: leave --f away"
         );
         ensure!(
             self.duration >= Duration::from_millis(100),
@@ -127,8 +142,8 @@ impl LocalArgs {
                 "--kill-leader-at does not know when the keys are written: add --no-fill"
             );
             ensure!(
-                self.f() > 0,
-                "--kill-leader-at needs f >= 1: without the leader nothing could commit"
+                self.stands() > 0,
+                "--kill-leader-at needs more replicas: without the leader nothing could commit"
             );
         }
         CorePlan::parse(&self.cores)?;
@@ -138,7 +153,10 @@ impl LocalArgs {
 
     /// A report with what is known before the run.
     pub(crate) fn report(&self) -> Report {
-        let p = Quorums::new(self.replicas, self.f()).map_or(0, |quorums| quorums.p());
+        let p = match self.ordering {
+            Order::Trireme => Quorums::new(self.replicas, self.f()).map_or(0, |quorums| quorums.p()),
+            Order::Raft => 0,
+        };
         let workload = self.load.workload().unwrap_or_default();
         let (in_flight, offered_rate) = match self.load.rate {
             Rate::Max if self.load.sweep => (None, None),
@@ -153,9 +171,9 @@ impl LocalArgs {
             machine: Machine::read(),
             system: "trireme".to_owned(),
             replicas: self.replicas,
-            f: self.f(),
+            f: self.stands(),
             p,
-            ordering: "trireme",
+            ordering: trireme_config::OrderingKind::from(self.ordering).name(),
             app: trireme_config::AppKind::from(self.app).name(),
             durability: trireme_config::Durability::from(self.durability).name(),
             client_auth: trireme_config::ClientAuth::from(self.client_auth).name(),

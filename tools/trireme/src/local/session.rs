@@ -24,6 +24,7 @@ use crate::local::options::LocalArgs;
 use crate::local::place::Place;
 use crate::local::ports::Ports;
 use crate::local::replicas::Replicas;
+use crate::names::Order;
 use crate::local::report::{KillLeader, Report, ratio, rounded};
 use crate::local::wire::Wire;
 use crate::local::{Control, summary, watch};
@@ -76,10 +77,14 @@ fn announce(args: &LocalArgs, report: &Report) {
         ..
     } = report;
     say!(
-        "trireme local: {} replicas (f = {}), app {app}, durability {durability}, client signatures {client_auth}, core \
+        "trireme local: {} replicas (f = {}{}), app {app}, durability {durability}, client signatures {client_auth}, core \
          plan {core_plan}",
         args.replicas,
-        args.f(),
+        args.stands(),
+        match args.ordering {
+            Order::Trireme => "",
+            Order::Raft => " crash faults, ordering raft: no replica may lie",
+        },
     );
 }
 
@@ -97,6 +102,7 @@ pub(crate) fn make(args: &LocalArgs, report: &mut Report, place: &Place) -> Resu
         dir: disk.dir.clone(),
         name: "local".to_owned(),
         f: args.f(),
+        ordering: args.ordering.into(),
         app: args.app.into(),
         client_auth: args.client_auth.into(),
         open: false,
