@@ -11,12 +11,12 @@ use trireme_core::wire::decode_envelope;
 use trireme_core::{MemberId, Message, Tick, To};
 use trireme_transport::{CloseReason, ClosedBy, Counters, PeerEvent, SendError};
 
-use crate::orderer::MessageGate;
 use crate::clock::micros;
 use crate::doors::PeerDoor;
 use crate::error::ReplicaError;
 use crate::items::{FromMember, ToMembers};
 use crate::link::{Receiver, Sender};
+use crate::orderer::MessageGate;
 use crate::snapshots::StateMessage;
 use crate::stage::{Finish, Turn, Work, entries};
 use crate::topology::Stage;
@@ -60,7 +60,12 @@ struct Member {
 }
 
 impl<D: PeerDoor> Peers<D> {
-    pub(crate) fn new(endpoint: D, links: PeersLinks, (context, gate): (CheckContext, MessageGate), me: MemberId) -> Self {
+    pub(crate) fn new(
+        endpoint: D,
+        links: PeersLinks,
+        (context, gate): (CheckContext, MessageGate),
+        me: MemberId,
+    ) -> Self {
         let members = vec![Member::default(); context.quorums.n()];
         Self {
             endpoint,

@@ -3,7 +3,7 @@
 use trireme_core::MemberId;
 use trireme_core::api::{Effect, JobId, Outbound, Outbox, Reject, Stored, To};
 use trireme_core::fetch::Kind;
-use trireme_core::lanes::Verdict;
+use trireme_core::lanes::{Lane, Verdict};
 use trireme_core::message::{Batch, LaneMark, Message, SignedHeader};
 use trireme_core::own_lane::choose_witnesses;
 use trireme_core::quorum::MemberSet;
@@ -173,11 +173,7 @@ impl RaftReplica {
         path.err().map(|missing| (missing.height, missing.digest))
     }
 
-    /// One request for a lane is under way at a time, if it is for as much.
     pub(crate) fn want_batch(&mut self, lane: MemberId, tip: (Height, Digest), floor: Height, from: MemberSet) {
-        if self.fetch.needs_lane(lane, tip.0) {
-            return;
-        }
         let kind = Kind::Batch {
             lane,
             height: tip.0,
@@ -206,9 +202,15 @@ impl RaftReplica {
 
     pub(crate) fn tend_fetches(&mut self, out: &mut Outbox) {
         let lanes = &self.lanes;
+        // What a leader that is gone proposed may be nobody's any more: it is wanted until the lane's cut has passed it. A
+        // restart may want what lies below.
+        let passed = |lane: &Lane, height| self.ordered.is_empty() && height <= lane.committed().0;
         self.fetch.retain(|digest, kind| match kind {
             Kind::Block { .. } => false,
-            Kind::Batch { lane, .. } => lanes[usize::from(*lane)].get(digest).is_none(),
+            Kind::Batch { lane, height, .. } => {
+                let lane = &lanes[usize::from(*lane)];
+                lane.get(digest).is_none() && !passed(lane, *height)
+            }
         });
         let connected = self.connected();
         let wait_us = self.fetch_wait_us();

@@ -16,8 +16,8 @@
 
 mod commit;
 mod data;
-mod log;
 mod flow;
+mod log;
 mod record;
 mod replica;
 mod states;

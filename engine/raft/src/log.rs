@@ -57,14 +57,18 @@ impl RaftLog {
 
     /// Adds entries; they take the place of all from the first one's index on. False if they leave a gap.
     pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) -> bool {
-        let mut entries = entries.into_iter().skip_while(|entry| entry.index <= self.base.0).peekable();
+        let mut entries = entries
+            .into_iter()
+            .skip_while(|entry| entry.index <= self.base.0)
+            .peekable();
         let Some(first) = entries.peek().map(|entry| entry.index) else {
             return true;
         };
         if first > self.last() + 1 {
             return false;
         }
-        self.entries.truncate(usize::try_from(first - self.base.0 - 1).expect("entries fit memory"));
+        self.entries
+            .truncate(usize::try_from(first - self.base.0 - 1).expect("entries fit memory"));
         self.entries.extend(entries);
         true
     }
@@ -162,7 +166,10 @@ mod tests {
         assert!(!log.append([entry(6, 2)]), "a gap");
         log.compact(3);
         assert_eq!((log.base(), log.first_index().ok()), ((3, 1), Some(4)));
-        assert!(log.append([entry(2, 1), entry(3, 1)]), "below the base nothing is needed");
+        assert!(
+            log.append([entry(2, 1), entry(3, 1)]),
+            "below the base nothing is needed"
+        );
         assert_eq!(log.last(), 4);
         assert!(log.term(2).is_err());
     }

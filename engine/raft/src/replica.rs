@@ -37,7 +37,10 @@ const MAX_PACE_US: u64 = 3_000;
 /// What an append makes true once it is durable.
 #[derive(Clone, Debug)]
 pub(crate) enum Done {
-    Stored { lane: MemberId, digest: Digest },
+    Stored {
+        lane: MemberId,
+        digest: Digest,
+    },
     /// Of the `raft` crate's outputs, that of this number and all before.
     Persisted(u64),
     Reserved(Height),
@@ -131,7 +134,11 @@ impl RaftReplica {
             quorums,
             domain: keys.domain(),
             me: keys.me(),
-            witnesses: if signed { usize::from(crate::crash_faults(params.n)) } else { 0 },
+            witnesses: if signed {
+                usize::from(crate::crash_faults(params.n))
+            } else {
+                0
+            },
             now: Now::default(),
             log: Some(RaftLog::new(params.n)),
             node: None,
@@ -285,7 +292,13 @@ impl RaftReplica {
         let own = self.own.due(self.pace_us()).filter(|due| *due > now);
         let waits = self.role == StateRole::Leader && self.in_flight() > 0 && self.has_new_tips();
         let leading = waits.then(|| self.proposed_at.plus(self.pace_us()).max(now.plus(1)));
-        let others = [Some(self.tick_at), self.fetch.next_due(), self.states.idle_due(), own, leading];
+        let others = [
+            Some(self.tick_at),
+            self.fetch.next_due(),
+            self.states.idle_due(),
+            own,
+            leading,
+        ];
         others.into_iter().flatten().min()
     }
 

@@ -118,7 +118,9 @@ pub(crate) fn write(message: &Message) -> Option<Bytes> {
         index: message.index,
         commit: message.commit,
         commit_term: message.commit_term,
-        rejected: message.reject.then_some((message.reject_hint, message.request_snapshot)),
+        rejected: message
+            .reject
+            .then_some((message.reject_hint, message.request_snapshot)),
         context: message.context.clone(),
         entries: message.entries.iter().map(EntryBytes::of).collect(),
         snapshot: (message.msg_type == MessageType::MsgSnapshot).then(|| {
@@ -149,7 +151,12 @@ pub(crate) fn read(bytes: &[u8], from: MemberId, me: MemberId, n: u16) -> Option
         (message.reject, message.reject_hint, message.request_snapshot) = (true, hint, request);
     }
     message.context = word.context;
-    message.entries = word.entries.into_iter().map(EntryBytes::entry).collect::<Vec<_>>().into();
+    message.entries = word
+        .entries
+        .into_iter()
+        .map(EntryBytes::entry)
+        .collect::<Vec<_>>()
+        .into();
     match (word.snapshot, message.msg_type == MessageType::MsgSnapshot) {
         (Some((index, term, data)), true) => message.set_snapshot(snapshot(n, (index, term), data)),
         (None, false) => {}
@@ -167,7 +174,14 @@ mod tests {
         message.set_msg_type(MessageType::MsgAppend);
         (message.from, message.to, message.term, message.index) = (id(2), id(1), 7, 4);
         let data = Bytes::from_static(b"tips");
-        let entries = [5, 6].map(|index| EntryBytes { index, term: 7, data: data.clone() }.entry());
+        let entries = [5, 6].map(|index| {
+            EntryBytes {
+                index,
+                term: 7,
+                data: data.clone(),
+            }
+            .entry()
+        });
         message.entries = entries.to_vec().into();
         message
     }
@@ -197,7 +211,10 @@ mod tests {
         assert!(read(&kind, 2, 1, 3).is_none(), "unknown kind");
         let mut gap = append();
         gap.index = 3;
-        assert!(read(&write(&gap).expect("a kind that leaves"), 2, 1, 3).is_none(), "a gap");
+        assert!(
+            read(&write(&gap).expect("a kind that leaves"), 2, 1, 3).is_none(),
+            "a gap"
+        );
         let mut local = append();
         local.set_msg_type(MessageType::MsgHup);
         assert!(write(&local).is_none(), "a local message leaves");

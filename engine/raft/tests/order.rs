@@ -84,7 +84,11 @@ fn a_leader_that_crashes_is_replaced_and_comes_back() {
         settle(&mut lab);
         let fetches = lab.replica(old).status().fetches;
         assert!(fetches < 40, "seed {seed}: {fetches} requests for two chains");
-        let all: Vec<u8> = lab.executed_by(old).into_iter().flat_map(|body| body.to_vec()).collect();
+        let all: Vec<u8> = lab
+            .executed_by(old)
+            .into_iter()
+            .flat_map(|body| body.to_vec())
+            .collect();
         for number in sent {
             let needle = number.to_le_bytes();
             assert!(all.windows(8).any(|w| w == needle), "seed {seed}: {number} is lost");
@@ -128,7 +132,11 @@ fn crashes_and_cuts_at_random_keep_one_order() {
             }
         }
         settle(&mut lab);
-        assert!(lab.executed.len() > 20, "seed {seed}: {} of {number}", lab.executed.len());
+        assert!(
+            lab.executed.len() > 20,
+            "seed {seed}: {} of {number}",
+            lab.executed.len()
+        );
     }
 }
 
@@ -144,7 +152,11 @@ fn a_replica_that_was_away_for_long_fetches_an_image_and_the_log_stays_short() {
         lab.run(2_500);
     }
     assert!(lab.releases > 4, "checkpoints release what came before");
-    assert!(lab.log_records(others[0]) < 900, "{} records", lab.log_records(others[0]));
+    assert!(
+        lab.log_records(others[0]) < 900,
+        "{} records",
+        lab.log_records(others[0])
+    );
     settle(&mut lab);
     assert_eq!(lab.installs(), 1);
     assert_eq!(lab.executed_by(away).len(), lab.executed.len());

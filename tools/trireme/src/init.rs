@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use trireme_config::{
     AdminConfig, AppKind, ClientAuth, ClientBudget, ClientConfig, ClientEntry, ClientKeys, Clients, Cluster,
-    DeviceKind, Durability, FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, OrderingKind, PeerBudget,
-    ReplicaConfig, ReplicaKeys, SnapshotBudget,
+    DeviceKind, Durability, FlushKind, KeyFile, KeyOwner, LogBudget, MAX_CLIENTS, MemberEntry, OrderingKind,
+    PeerBudget, ReplicaConfig, ReplicaKeys, SnapshotBudget,
 };
 use trireme_core::Params;
 use trireme_core::quorum::{MAX_MEMBERS, Quorums};

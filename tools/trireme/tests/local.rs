@@ -150,7 +150,10 @@ fn raft_orders_in_the_same_engine_and_a_killed_leader_costs_nothing() {
     let report = read_report(&json);
     assert_documented(&report);
     assert_clean(&report);
-    assert_eq!((&report["ordering"], &report["f"]), (&Value::from("raft"), &Value::from(1)));
+    assert_eq!(
+        (&report["ordering"], &report["f"]),
+        (&Value::from("raft"), &Value::from(1))
+    );
     assert!(report["kill_leader"]["caught_up_s"].is_number(), "{report}");
     assert!(report["views"].as_u64().unwrap() > 1, "another replica led");
     // Roots are signed when the cluster falls idle, and nothing else between members is.

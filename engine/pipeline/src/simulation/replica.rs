@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use trireme_config::{Cluster, ReplicaConfig, ReplicaKeys};
 use crate::orderer::Orderer;
+use trireme_config::{Cluster, ReplicaConfig, ReplicaKeys};
 use trireme_log::Opening;
 
 use super::{Bug, ClientDoor, DiskSignal, PeerDoor, SimulatedTime};

@@ -213,7 +213,8 @@ impl Lab {
         let past = host.past;
         for pending in host.pending.drain(..) {
             if written {
-                host.log.extend(pending.records.into_iter().map(|record| (past + pending.id, record)));
+                host.log
+                    .extend(pending.records.into_iter().map(|record| (past + pending.id, record)));
             }
         }
         host.releases.clear();
@@ -267,7 +268,9 @@ impl Lab {
 
     fn step(&mut self, member: MemberId, input: Input) {
         let now = self.now();
-        let Some(replica) = &mut self.hosts[usize::from(member)].replica else { return };
+        let Some(replica) = &mut self.hosts[usize::from(member)].replica else {
+            return;
+        };
         let mut out = Vec::new();
         replica.step(now, input, &mut out);
         replica.step(now, Input::Idle, &mut out);
@@ -335,9 +338,16 @@ impl Lab {
     }
 
     fn send(&mut self, from: MemberId, outbound: Outbound) {
-        let view = self.hosts[usize::from(from)].replica.as_ref().map_or(0, RaftReplica::view);
+        let view = self.hosts[usize::from(from)]
+            .replica
+            .as_ref()
+            .map_or(0, RaftReplica::view);
         let message = outbound.message;
-        let frame = encode_envelope(&Envelope { epoch: 0, view, message });
+        let frame = encode_envelope(&Envelope {
+            epoch: 0,
+            view,
+            message,
+        });
         let receivers: Vec<MemberId> = match outbound.to {
             To::All => self.members().filter(|to| *to != from).collect(),
             To::One(to) => vec![to],
@@ -360,7 +370,9 @@ impl Lab {
         let host = &mut self.hosts[usize::from(member)];
         assert_eq!(execution.slot, host.state.slot + 1, "in order at replica {member}");
         host.state.slot = execution.slot;
-        host.state.root = hash_parts(context::STATE, &[&host.state.root, &execution.block.0]).0.to_vec();
+        host.state.root = hash_parts(context::STATE, &[&host.state.root, &execution.block.0])
+            .0
+            .to_vec();
         for batch in &execution.batches {
             assert!(!host.state.bodies.contains(&batch.body), "twice at replica {member}");
             host.state.bodies.push(batch.body.clone());
@@ -389,7 +401,14 @@ impl Lab {
         let host = &mut self.hosts[usize::from(member)];
         let slot = anchor.block.slot;
         let Some(state) = host.images.remove(&slot) else { return };
-        host.snapshots.insert(slot, Snapshot { certificate, anchor, state });
+        host.snapshots.insert(
+            slot,
+            Snapshot {
+                certificate,
+                anchor,
+                state,
+            },
+        );
         while host.snapshots.len() > 2 {
             host.snapshots.pop_first();
         }
@@ -409,14 +428,18 @@ impl Lab {
             host.state = snapshot.state.clone();
         }
         host.snapshots.insert(slot, snapshot.clone());
-        let Snapshot { certificate, anchor, .. } = snapshot;
+        let Snapshot {
+            certificate, anchor, ..
+        } = snapshot;
         let (certificate, anchor) = (Box::new(certificate), Box::new(anchor));
         self.step(member, Input::Installed { certificate, anchor });
     }
 
     fn flush(&mut self, member: MemberId) {
         let host = &mut self.hosts[usize::from(member)];
-        let Some(Pending { id, records, release }) = host.pending.pop_front() else { return };
+        let Some(Pending { id, records, release }) = host.pending.pop_front() else {
+            return;
+        };
         let place = host.past + id;
         host.log.extend(records.into_iter().map(|record| (place, record)));
         while let Some(first) = host.releases.first()
