@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use trireme_crypto::Digest;
 
-use crate::api::{Effect, Evidence, JobId, Outbox, Reject, To};
+use crate::api::{Effect, Evidence, Outbox, Reject, To};
 use crate::fetch::Kind;
 use crate::lanes::{Verdict, bad_acks};
 use crate::message::{Ac, Ack, Batch, Message, SignedAck};
@@ -14,10 +14,8 @@ use crate::replica::{Done, Replica};
 use crate::types::{Height, MemberId};
 use crate::view_change::Fault;
 
-/// Requests whose signatures wait to be checked: above this a replica checks only what it must (R-WITNESS).
-const BUSY_OPS: u64 = 32;
 /// From this many requests on, a named witness tells its verdict at once: one signature more here saves every other replica
-/// as many checks. Below it the others check for themselves, unless the witness is busy, which says that they are, too.
+/// as many checks. Below it the others check for themselves, unless there is much to do: then they leave that to witnesses.
 const EARLY_OPS: u32 = 8;
 /// A batch of this size is written while its block is still to come; a smaller one shares the flush of its acceptance.
 const WRITTEN_AT_ONCE_BYTES: usize = 256 << 10;
@@ -130,7 +128,7 @@ impl Replica {
 
     fn store_batch(&mut self, digest: Digest, batch: Batch, wanted: bool, out: &mut Outbox) {
         let header = &batch.head.header;
-        let (owner, ops, named) = (header.lane, header.ops, header.witnesses.contains(&self.me));
+        let owner = header.lane;
         self.look_soon();
         let at_once = self.writes_at_once(&batch);
         let to_ack = self.lanes[usize::from(owner)].insert(digest, batch.clone(), wanted);
@@ -141,10 +139,8 @@ impl Replica {
             Done::Stored { lane: owner, digest },
             out,
         );
-        let leads = self.leader() == self.me && ops < EARLY_OPS;
-        let verify = named || leads || owner == self.leader() || self.asked_ops + u64::from(ops) <= BUSY_OPS;
-        if to_ack && verify {
-            self.ask_verdict(owner, &digest, false, out);
+        if to_ack {
+            self.witness_stored(owner, &digest, out);
         }
         if self.bugs.ack_before_storage() {
             self.lanes[usize::from(owner)]
@@ -161,47 +157,7 @@ impl Replica {
         self.eager_acks || batch.body.len() >= WRITTEN_AT_ONCE_BYTES
     }
 
-    /// Has a body's client signatures checked, once.
-    pub(crate) fn ask_verdict(&mut self, lane: MemberId, digest: &Digest, urgent: bool, out: &mut Outbox) {
-        let job = self.next_job;
-        let Some(stored) = self.lanes[usize::from(lane)].get_mut(digest) else {
-            return;
-        };
-        if stored.verdict != Verdict::Unasked {
-            return;
-        }
-        stored.verdict = Verdict::Asked(job);
-        let (ops, body) = (stored.header().ops, stored.body.clone());
-        self.next_job += 1;
-        self.asked_ops += u64::from(ops);
-        self.jobs.push_back((job, lane, *digest, ops));
-        out.push(Effect::Verify {
-            job,
-            digest: *digest,
-            ops,
-            body,
-            urgent,
-        });
-    }
-
-    pub(crate) fn on_verified(&mut self, job: JobId, good: bool, out: &mut Outbox) {
-        let Some(at) = self.jobs.iter().position(|j| j.0 == job) else {
-            return;
-        };
-        let (_, lane, digest, ops) = self.jobs.remove(at).expect("position is valid");
-        self.asked_ops -= u64::from(ops);
-        let Some(stored) = self.lanes[usize::from(lane)].get_mut(&digest) else {
-            return;
-        };
-        stored.verdict = if good { Verdict::Good } else { Verdict::Bad };
-        if good {
-            self.refresh_ack(lane, &digest, self.eager_acks, out);
-        } else {
-            self.false_ack_evidence(lane, &digest, out);
-        }
-    }
-
-    fn false_ack_evidence(&mut self, lane: MemberId, digest: &Digest, out: &mut Outbox) {
+    pub(crate) fn false_ack_evidence(&mut self, lane: MemberId, digest: &Digest, out: &mut Outbox) {
         let stored = self.lane(lane).get(digest).expect("just judged");
         let accused = self.lane(lane).verified_ack(stored.header().height, digest);
         if let Some((member, ack)) = accused {
@@ -238,7 +194,7 @@ impl Replica {
             return;
         }
         let verified = verdict == Verdict::Good;
-        let depended_on = ops >= EARLY_OPS || self.asked_ops > BUSY_OPS;
+        let depended_on = ops >= EARLY_OPS || self.witnessing.is_busy();
         let early = verified && named && depended_on && last.is_none();
         // While the verdict is under way the ack waits for it: one signature instead of two.
         let settled = due && durable && !matches!(verdict, Verdict::Asked(_));

@@ -14,7 +14,7 @@ use crate::bugs::Bugs;
 use crate::check::ac_statements;
 use crate::message::{Ac, AcEntry, Ack, Batch, BatchHeader, SignedAck, SignedHeader};
 use crate::quorum::MemberSet;
-use crate::types::{Height, Keys, MemberId};
+use crate::types::{Height, Keys, MemberId, Tick};
 
 /// Bytes of executed batches that are kept in memory for replicas that lag; older ones are read from the log.
 const RETAINED_BYTES: u64 = 8 << 20;
@@ -40,6 +40,8 @@ pub struct Stored {
     /// The ack that was sent last.
     pub acked: Option<SignedAck>,
     pub executed: bool,
+    /// Its body is left to its witnesses until then.
+    pub left_until: Option<Tick>,
 }
 
 impl Stored {
@@ -196,6 +198,7 @@ impl Lane {
             witnessed: false,
             acked: None,
             executed: false,
+            left_until: None,
         };
         self.stored.insert(digest, stored);
         self.waiting.insert((height, digest));
@@ -313,6 +316,21 @@ impl Lane {
             below = stored.witnessed;
         }
         path.last().is_none_or(|d| self.stored[d].witnessed)
+    }
+
+    /// Whether a batch was verified here, or by f+1 members as R-WITNESS counts them; whatever its ancestors.
+    pub(crate) fn is_vouched(&self, digest: &Digest, one_honest: usize) -> bool {
+        let Some(stored) = self.stored.get(digest) else {
+            return false;
+        };
+        if stored.witnessed || stored.verdict == Verdict::Good {
+            return true;
+        }
+        let height = stored.header().height;
+        let mut set = self.witnesses_above((height, *digest));
+        set.insert(self.owner);
+        set = set.union(&self.ackers(height, digest, |a| a.witnessed || a.verified));
+        set.count() >= one_honest
     }
 
     /// Members `witnessed` on descendants of `tip` along the chain to the top.

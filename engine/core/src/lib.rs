@@ -45,6 +45,7 @@ mod tend;
 pub mod timing;
 mod view_change;
 mod votes;
+mod witness;
 
 pub use api::{Effect, Input, Outbound, Outbox, To};
 pub use message::Message;

@@ -402,7 +402,7 @@ impl Replica {
         for digest in path {
             let stored = self.lanes[usize::from(lane)].get(&digest).expect("on the path");
             if !stored.witnessed && stored.verdict == Verdict::Unasked {
-                self.ask_verdict(lane, &digest, true, out);
+                self.witness_named(lane, &digest, out);
             }
         }
         Err(Hold::Data)

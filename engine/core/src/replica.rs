@@ -4,7 +4,7 @@ use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
 
 use trireme_crypto::{Digest, Domain};
 
-use crate::api::{Alarm, AppendId, Effect, Evidence, Input, JobId, Outbound, Outbox, To};
+use crate::api::{Alarm, AppendId, Effect, Evidence, Input, Outbound, Outbox, To};
 use crate::bugs::Bugs;
 use crate::chain::Chain;
 use crate::check::{CheckContext, Checked};
@@ -25,6 +25,7 @@ use crate::timing::Timing;
 use crate::types::{Height, Keys, MemberId, Now, Params, Slot, Tick, View};
 use crate::view_change::ViewChange;
 use crate::votes::Books;
+use crate::witness::Witnessing;
 
 /// What an append makes true once it is durable.
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ pub struct Counters {
     pub signatures_made: u64,
     /// Member signatures checked for certificates made here.
     pub signatures_verified: u64,
+    /// Bodies of other lanes whose client signatures were checked here.
+    pub bodies_checked: u64,
     /// Proofs of misbehaviour.
     pub evidence: u64,
     /// Alarms raised.
@@ -130,9 +133,7 @@ pub struct Replica {
     pub(crate) lingering: bool,
     /// Batches are acked as soon as they are stored ([`Replica::set_eager_acks`]).
     pub(crate) eager_acks: bool,
-    pub(crate) next_job: JobId,
-    pub(crate) jobs: VecDeque<(JobId, MemberId, Digest, u32)>,
-    pub(crate) asked_ops: u64,
+    pub(crate) witnessing: Witnessing,
     /// The newest votes whose records are durable: with `voted`, and with `locked`.
     pub(crate) standing_votes: [Option<SignedVote>; 2],
     pub(crate) entered_durable: View,
@@ -196,9 +197,7 @@ impl Replica {
             next_append: 1,
             lingering: false,
             eager_acks: false,
-            next_job: 1,
-            jobs: VecDeque::new(),
-            asked_ops: 0,
+            witnessing: Witnessing::default(),
             standing_votes: [None, None],
             entered_durable: 0,
             restart_view: None,

@@ -8,7 +8,7 @@ use alloc::{string::String, vec::Vec};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
-use trireme_crypto::{Digest, Malformed, context, decode_bounded, encode, hash_of};
+use trireme_crypto::{Digest, Malformed, context, decode_bounded, encode, hash_of, hash_parts};
 
 use crate::request::{MAX_BUNDLE_BYTES, MAX_BUNDLE_OPS, RequestNumber};
 use crate::types::{ClientId, Slot, View};
@@ -183,6 +183,173 @@ impl ReplySet {
 /// `receipts_root` is the Merkle root of these digests.
 pub fn reply_digest(client: &ClientId, slot: Slot, entries: &[ReplyEntry]) -> Digest {
     hash_of(context::REPLY, &(client, slot, entries))
+}
+
+/// A reply set as the frame that carries it, written entry by entry: what a replica sends, without a detour over
+/// [`ReplySet`]s.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReplyFrame {
+    client: ClientId,
+    digest: Digest,
+    entries: u32,
+    whole: Bytes,
+}
+
+/// Where the parts of a frame stand: the frame's tag, client, slot, view, digest, the tag of the entries, their number.
+const FRAME_CLIENT: core::ops::Range<usize> = 1..33;
+const FRAME_SLOT: core::ops::Range<usize> = 33..41;
+const FRAME_VIEW: core::ops::Range<usize> = 41..49;
+const FRAME_DIGEST: core::ops::Range<usize> = 49..81;
+const FRAME_SOME: usize = 81;
+const FRAME_COUNT: core::ops::Range<usize> = 82..86;
+
+impl ReplyFrame {
+    /// Whose replies.
+    pub fn client(&self) -> &ClientId {
+        &self.client
+    }
+
+    /// [`reply_digest`] of the entries.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Bytes of the frame with the entries.
+    pub fn bytes(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// The frame with the entries.
+    pub fn whole(&self) -> Bytes {
+        self.whole.clone()
+    }
+
+    /// The frame without them.
+    pub fn brief(&self) -> Bytes {
+        let mut brief = self.whole[..=FRAME_SOME].to_vec();
+        brief[FRAME_SOME] = 0;
+        brief.into()
+    }
+
+    /// The set that the frame carries.
+    ///
+    /// # Panics
+    ///
+    /// Never: it was written here.
+    pub fn set(&self) -> ReplySet {
+        match FromReplica::from_bytes(&self.whole) {
+            Ok(FromReplica::Replies(set)) => set,
+            other => panic!("a frame of replies is one: {other:?}"),
+        }
+    }
+}
+
+impl core::fmt::Debug for ReplyFrame {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.set().fmt(f)
+    }
+}
+
+/// What became of a request, with a borrowed result. See [`Outcome`].
+#[derive(Clone, Copy, Debug)]
+pub enum OutcomeRef<'a> {
+    /// [`Outcome::Executed`]
+    Executed(&'a [u8]),
+    /// [`Outcome::TooFarAhead`]
+    TooFarAhead {
+        /// The low mark.
+        low: RequestNumber,
+    },
+    /// [`Outcome::ResultGone`]
+    ResultGone,
+    /// [`Outcome::LeftOut`]
+    LeftOut,
+    /// [`Outcome::NotRegistered`]
+    NotRegistered,
+    /// [`Outcome::NoSession`]
+    NoSession,
+}
+
+/// Writes a [`ReplyFrame`].
+#[derive(Debug)]
+pub struct ReplyWriter {
+    client: ClientId,
+    bytes: Vec<u8>,
+    entries: u32,
+    result_bytes: usize,
+}
+
+impl ReplyWriter {
+    /// A frame without entries; `room` of them with short results fit without moving it.
+    pub fn new(client: ClientId, slot: Slot, view: View, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(FRAME_COUNT.end + room * (ENTRY_OVERHEAD_BYTES + 16));
+        bytes.resize(FRAME_COUNT.end, 0);
+        bytes[FRAME_CLIENT].copy_from_slice(&client.0);
+        bytes[FRAME_SLOT].copy_from_slice(&slot.to_le_bytes());
+        bytes[FRAME_VIEW].copy_from_slice(&view.to_le_bytes());
+        bytes[FRAME_SOME] = 1;
+        Self {
+            client,
+            bytes,
+            entries: 0,
+            result_bytes: 0,
+        }
+    }
+
+    /// Whose replies.
+    pub fn client(&self) -> &ClientId {
+        &self.client
+    }
+
+    /// Adds an entry, within the limits of a set: beyond [`MAX_REPLY_SET_BYTES`] of results they are left out, beyond
+    /// [`MAX_REPLY_ENTRIES`] there are no entries. What is executed without one can be asked for again.
+    pub fn push(&mut self, number: RequestNumber, request: &Digest, outcome: OutcomeRef<'_>) {
+        if self.entries as usize >= MAX_REPLY_ENTRIES {
+            return;
+        }
+        self.entries += 1;
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+        self.bytes.extend_from_slice(&request.0);
+        match outcome {
+            OutcomeRef::Executed(result) if self.result_bytes + result.len() <= MAX_REPLY_SET_BYTES => {
+                self.result_bytes += result.len();
+                let len = u32::try_from(result.len()).expect("results are bounded");
+                self.bytes.push(0);
+                self.bytes.extend_from_slice(&len.to_le_bytes());
+                self.bytes.extend_from_slice(result);
+            }
+            OutcomeRef::TooFarAhead { low } => {
+                self.bytes.push(1);
+                self.bytes.extend_from_slice(&low.to_le_bytes());
+            }
+            OutcomeRef::ResultGone => self.bytes.push(2),
+            OutcomeRef::Executed(_) | OutcomeRef::LeftOut => self.bytes.push(3),
+            OutcomeRef::NotRegistered => self.bytes.push(4),
+            OutcomeRef::NoSession => self.bytes.push(5),
+        }
+    }
+
+    /// The frame, with its digest.
+    pub fn finish(mut self) -> ReplyFrame {
+        self.bytes[FRAME_COUNT].copy_from_slice(&self.entries.to_le_bytes());
+        let covered = [
+            &self.bytes[FRAME_CLIENT.start..FRAME_SLOT.end],
+            &self.bytes[FRAME_COUNT.start..],
+        ];
+        let digest = hash_parts(context::REPLY, &covered);
+        self.bytes[FRAME_DIGEST].copy_from_slice(&digest.0);
+        ReplyFrame {
+            client: self.client,
+            digest,
+            entries: self.entries,
+            whole: self.bytes.into(),
+        }
+    }
 }
 
 /// The reply to one request.

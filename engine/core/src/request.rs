@@ -21,7 +21,7 @@ use core::fmt;
 
 use alloc::vec::Vec;
 
-use trireme_crypto::{Digest, Domain, PublicKey, Signature, context, hash_parts};
+use trireme_crypto::{Digest, Domain, ManyHasher, PublicKey, Signature, context, hash_parts, padding};
 
 use crate::types::ClientId;
 
@@ -96,9 +96,54 @@ impl fmt::Display for BadBundle {
 impl core::error::Error for BadBundle {}
 
 /// The digest by which replies name a request (context `REQUEST`; the signature of its bundle is not covered, so a
-/// request keeps its digest when bundles are cut anew).
+/// request keeps its digest when bundles are cut anew). It covers client, number, length, payload, and zeros up to whole
+/// blocks, so that many requests can be hashed at once ([`RequestHasher`]).
 pub fn request_digest(client: &ClientId, number: RequestNumber, payload: &[u8]) -> Digest {
-    hash_parts(context::REQUEST, &[&client.0, &number.to_le_bytes(), payload])
+    let head = digest_head(client, number, payload);
+    hash_parts(context::REQUEST, &[&head, payload, tail(payload)])
+}
+
+/// Bytes in front of the payload under a request's digest.
+const DIGEST_HEAD_BYTES: usize = 32 + 8 + 4;
+
+fn digest_head(client: &ClientId, number: RequestNumber, payload: &[u8]) -> [u8; DIGEST_HEAD_BYTES] {
+    let len = u32::try_from(payload.len()).expect("payloads are bounded");
+    let mut head = [0; DIGEST_HEAD_BYTES];
+    head[..32].copy_from_slice(&client.0);
+    head[32..40].copy_from_slice(&number.to_le_bytes());
+    head[40..].copy_from_slice(&len.to_le_bytes());
+    head
+}
+
+/// What fills a request's digest up to whole blocks.
+fn tail(payload: &[u8]) -> &'static [u8] {
+    padding(DIGEST_HEAD_BYTES + payload.len())
+}
+
+/// Gives the digests of many requests, several at once.
+#[derive(Clone, Debug)]
+pub struct RequestHasher(ManyHasher);
+
+impl Default for RequestHasher {
+    fn default() -> Self {
+        Self(ManyHasher::new(context::REQUEST))
+    }
+}
+
+impl RequestHasher {
+    /// Appends the [`request_digest`] of each request of a bundle to `out`. They are there after
+    /// [`RequestHasher::finish`]; until then `out` is the same list.
+    pub fn bundle(&mut self, bundle: &BundleRef<'_>, out: &mut Vec<Digest>) {
+        for request in bundle.requests() {
+            let head = digest_head(&bundle.client, request.number, request.payload);
+            self.0.push(&[&head, request.payload, tail(request.payload)], out);
+        }
+    }
+
+    /// Computes what is left of the digests.
+    pub fn finish(&mut self, out: &mut [Digest]) {
+        self.0.finish(out);
+    }
 }
 
 /// One request of a bundle.

@@ -14,13 +14,14 @@
 //!
 //! Sessions are never evicted, or an old request could execute again. When the table is full, new clients are refused.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use trireme_crypto::{Digest, PublicKey, context, hash, hash_parts};
+use trireme_crypto::{Digest, PublicKey, context, hash};
 
 use crate::bugs::Bugs;
 use crate::request::RequestNumber;
@@ -75,14 +76,68 @@ pub enum Verdict {
     },
 }
 
+/// The longest result that stands in its entry, and under the session's digest itself; a longer one has a place and a
+/// digest of its own.
+const SHORT_RESULT_BYTES: usize = 22;
+
+/// A result. Most are a few bytes: they need no memory of their own.
+#[derive(Clone, Debug)]
+enum HeldResult {
+    Short { len: u8, bytes: [u8; SHORT_RESULT_BYTES] },
+    Long(Box<LongResult>),
+}
+
+#[derive(Clone, Debug)]
+struct LongResult {
+    bytes: Box<[u8]>,
+    /// Its digest, once a root needed it.
+    digest: Option<Digest>,
+}
+
+impl HeldResult {
+    fn new(result: &[u8]) -> Self {
+        if result.len() > SHORT_RESULT_BYTES {
+            let (bytes, digest) = (result.into(), None);
+            return Self::Long(Box::new(LongResult { bytes, digest }));
+        }
+        let mut bytes = [0; SHORT_RESULT_BYTES];
+        bytes[..result.len()].copy_from_slice(result);
+        let len = u8::try_from(result.len()).expect("it is short");
+        Self::Short { len, bytes }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(long) => &long.bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Writes what the session's digest covers of it: its length, and itself if it is short, else its digest.
+    fn cover(&mut self, out: &mut Vec<u8>) {
+        let len = u32::try_from(self.len()).expect("results are bounded");
+        out.extend_from_slice(&len.to_le_bytes());
+        match self {
+            Self::Short { .. } => out.extend_from_slice(self.bytes()),
+            Self::Long(long) => {
+                let bytes = &long.bytes;
+                let digest = long.digest.get_or_insert_with(|| hash(context::RESULT, bytes));
+                out.extend_from_slice(&digest.0);
+            }
+        }
+    }
+}
+
 /// An executed request whose result is held.
 #[derive(Clone, Debug)]
 struct Held {
     request: Digest,
-    result: Bytes,
+    result: HeldResult,
     answered: Slot,
-    /// Digest of request and result, once a root needed it.
-    digest: Option<Digest>,
 }
 
 /// An executed request whose result was given up.
@@ -136,16 +191,14 @@ impl Session {
     fn digest(&mut self, client: &ClientId, scratch: &mut Vec<u8>) -> Digest {
         let count = |len: usize| u32::try_from(len).expect("a window is bounded").to_le_bytes();
         scratch.clear();
-        scratch.extend_from_slice(b"session ");
+        scratch.extend_from_slice(b"session2");
         scratch.extend_from_slice(&client.0);
         scratch.extend_from_slice(&self.low.to_le_bytes());
         scratch.extend_from_slice(&count(self.held.len()));
         for (number, held) in &mut self.held {
-            let digest = *held
-                .digest
-                .get_or_insert_with(|| hash_parts(context::STATE, &[b"outcome ", &held.request.0, &held.result]));
             scratch.extend_from_slice(&number.to_le_bytes());
-            scratch.extend_from_slice(&digest.0);
+            scratch.extend_from_slice(&held.request.0);
+            held.result.cover(scratch);
         }
         scratch.extend_from_slice(&count(self.spent.len()));
         for (number, spent) in &self.spent {
@@ -296,7 +349,7 @@ impl Session {
             out.extend_from_slice(&number.to_le_bytes());
             out.extend_from_slice(&held.request.0);
             out.extend_from_slice(&count(held.result.len()));
-            out.extend_from_slice(&held.result);
+            out.extend_from_slice(held.result.bytes());
         }
         out.extend_from_slice(&count(self.spent.len()));
         for (number, spent) in &self.spent {
@@ -317,13 +370,12 @@ impl Session {
         for _ in 0..fields.u32()? {
             let (number, request) = (fields.ascending(&mut above)?, Digest(fields.array()?));
             let len = usize::try_from(fields.u32()?).ok()?;
-            let result = Bytes::copy_from_slice(fields.take(len)?);
+            let result = HeldResult::new(fields.take(len)?);
             session.result_bytes += len;
             let held = Held {
                 request,
                 result,
                 answered: 0,
-                digest: None,
             };
             session.held.insert(number, held);
         }
@@ -391,7 +443,7 @@ impl OpenSession<'_> {
             let answered = core::mem::replace(&mut held.answered, slot) == slot;
             return Verdict::Executed {
                 request: held.request,
-                result: Some(held.result.clone()),
+                result: Some(Bytes::copy_from_slice(held.result.bytes())),
                 answered,
             };
         }
@@ -407,7 +459,7 @@ impl OpenSession<'_> {
     }
 
     /// Holds the result of a number that was [`Verdict::Fresh`], as answered in `slot`.
-    pub fn record(&mut self, number: RequestNumber, request: Digest, result: Bytes, slot: Slot) {
+    pub fn record(&mut self, number: RequestNumber, request: Digest, result: &[u8], slot: Slot) {
         assert!(number >= self.session.low && number - self.session.low <= self.limits.window);
         debug_assert!(!self.session.spent.contains_key(&number), "a number executes once");
         self.session.result_bytes += result.len();
@@ -415,9 +467,8 @@ impl OpenSession<'_> {
             number,
             Held {
                 request,
-                result,
+                result: HeldResult::new(result),
                 answered: slot,
-                digest: None,
             },
         );
         assert!(before.is_none(), "a number executes once");

@@ -108,7 +108,7 @@ impl Replica {
             vote_slots,
             future_votes: self.change.future_votes(),
             wanted: self.fetch.wanted(),
-            jobs: self.jobs.len(),
+            jobs: self.witnessing.jobs(),
             lane_bytes: self.lanes.iter().map(|lane| lane.live_bytes).max().unwrap_or(0),
             intake_bytes: self.own.queued_bytes(),
             state_votes: self.state.most_votes(),

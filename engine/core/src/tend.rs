@@ -29,6 +29,7 @@ impl Replica {
             self.change.next_lock_due(),
             self.state.idle_due(),
             self.fetch.next_due(),
+            self.witnessing.due(),
             self.checkpoints.next_due(),
             self.tend_at,
             self.quarantine.as_ref().map(crate::quarantine::Quarantine::next_due),
@@ -46,6 +47,7 @@ impl Replica {
         self.tend_state(out);
         self.tend_checkpoints(out);
         self.tend_fetches(out);
+        self.tend_witnessing(out);
         if self.tend_at.is_some_and(|at| at <= self.now.tick) {
             self.tend_at = None;
             // A faulty lane's tip may wait for ever for acks that never come: look ever less often.
@@ -113,7 +115,8 @@ impl Replica {
     pub(crate) fn verify_overdue(&mut self, lane: MemberId, out: &mut Outbox) {
         let index = usize::from(lane);
         for digest in self.lanes[index].uncommitted().into_iter().take(TENDED_BATCHES) {
-            if self.lanes[index].get(&digest).is_some_and(|stored| !stored.witnessed) {
+            let unwitnessed = self.lanes[index].get(&digest).is_some_and(|stored| !stored.witnessed);
+            if unwitnessed && !self.is_vouched(lane, &digest) {
                 self.ask_verdict(lane, &digest, false, out);
             }
         }

@@ -45,7 +45,7 @@ contexts! {
     /// A client's bundle of requests.
     BUNDLE = "bundle v1";
     /// One request: the digest by which replies name it.
-    REQUEST = "request v1";
+    REQUEST = "request v2";
     /// The receipts of a block: leaves of `receipts_root`.
     RECEIPTS = "receipts v1";
     /// A piece of application state: leaves of `state_root`.

@@ -48,6 +48,7 @@ mod encoding;
 #[cfg(feature = "forge")]
 pub mod forge;
 mod keys;
+mod many;
 pub mod merkle;
 mod rule;
 
@@ -56,6 +57,7 @@ pub use bytes::{Digest, HexError, PublicKey, Signature};
 pub use digest::{Domain, hash, hash_of, hash_parts};
 pub use encoding::{Malformed, decode, decode_bounded, encode, encode_into, encoded_len};
 pub use keys::{KeyError, SecretKey, VerifyingKey};
+pub use many::{ManyHasher, padding};
 pub use rule::{Signed, verify};
 
 #[cfg(test)]

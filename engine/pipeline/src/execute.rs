@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use trireme_core::Slot;
 use trireme_core::api::Execution;
 use trireme_core::message::StateVote;
-use trireme_core::reply::{Outcome, ReplyEntry, ReplySet};
+use trireme_core::reply::ReplyFrame;
 use trireme_core::types::ClientId;
 use trireme_crypto::Digest;
 use trireme_state::{Blank, Executor, Image, Restored};
@@ -154,7 +154,7 @@ impl Machine {
     }
 
     /// Executes a slot; its replies, and its roots if they were asked for.
-    pub(crate) fn execute(&mut self, execution: &Execution) -> (Vec<ReplySet>, Option<StateVote>) {
+    pub(crate) fn execute(&mut self, execution: &Execution) -> (Vec<ReplyFrame>, Option<StateVote>) {
         let items = &mut self.items;
         items.clear();
         let mut sink = |request: &trireme_state::ExecutedRequest<'_>| {
@@ -247,15 +247,9 @@ impl Execute {
     }
 }
 
-/// What the replies of a slot weigh on their link: results, and what stands around them.
-fn reply_bytes(replies: &[ReplySet]) -> usize {
-    const ENTRY_BYTES: usize = size_of::<ReplyEntry>();
-    let entries = replies.iter().filter_map(|set| set.entries.as_deref()).flatten();
-    let results = entries.map(|entry| match &entry.outcome {
-        Outcome::Executed(result) => ENTRY_BYTES + result.len(),
-        _ => ENTRY_BYTES,
-    });
-    size_of_val(replies) + results.sum::<usize>()
+/// What the replies of a slot weigh on their link.
+fn reply_bytes(replies: &[ReplyFrame]) -> usize {
+    size_of_val(replies) + replies.iter().map(ReplyFrame::bytes).sum::<usize>()
 }
 
 impl Work for Execute {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use trireme_core::api::{AppendId, JobId, Stored};
 use trireme_core::check::Checked;
 use trireme_core::message::{SignedBlock, StateCertificate, StateVote};
-use trireme_core::reply::ReplySet;
+use trireme_core::reply::ReplyFrame;
 use trireme_core::types::Height;
 use trireme_core::{MemberId, Slot, Tick, To, View};
 use trireme_crypto::Digest;
@@ -145,5 +145,5 @@ pub(crate) struct ExecutedSlot {
 pub(crate) struct SlotReplies {
     /// When the slot was executed.
     pub(crate) executed: Tick,
-    pub(crate) sets: Vec<ReplySet>,
+    pub(crate) sets: Vec<ReplyFrame>,
 }

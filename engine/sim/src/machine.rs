@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use trireme_core::api::Execution;
 use trireme_core::bugs::Bugs;
 use trireme_core::message::StateVote;
-use trireme_core::reply::ReplySet;
+use trireme_core::reply::{ReplyFrame, ReplySet};
 use trireme_core::types::ClientId;
 use trireme_core::{Params, Slot};
 use trireme_crypto::Digest;
@@ -113,7 +113,7 @@ impl Machine {
             .map(|((client, number), (_, payload, result))| (client, number, payload, result));
         Done {
             applied: applied.collect(),
-            replies: executed.replies,
+            replies: executed.replies.iter().map(ReplyFrame::set).collect(),
             duplicates: executed.duplicates,
             state: executed.state,
         }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use trireme_core::api::Execution;
 use trireme_core::bugs::Bugs;
 use trireme_core::message::StateVote;
-use trireme_core::reply::{MAX_REPLY_ENTRIES, MAX_REPLY_SET_BYTES, MAX_RESULT_BYTES, Outcome, ReplyEntry, ReplySet};
-use trireme_core::request::{Body, BundleRef, RequestNumber, RequestRef};
+use trireme_core::reply::{MAX_RESULT_BYTES, OutcomeRef, ReplyFrame, ReplyWriter};
+use trireme_core::request::{Body, BundleRef, RequestHasher, RequestNumber, RequestRef};
 use trireme_core::sessions::{OpenSession, SessionLimits, SessionTable, Verdict};
 use trireme_core::types::ClientId;
 use trireme_core::{Params, Slot, View};
@@ -54,7 +53,7 @@ pub struct Executed {
     pub slot: Slot,
     /// One set, with entries, for each client that had a request in the slot, in the order of their first ones. Empty
     /// on a replay.
-    pub replies: Vec<ReplySet>,
+    pub replies: Vec<ReplyFrame>,
     /// Roots, if the slot asked for them.
     pub state: Option<StateVote>,
     /// Requests in the slot's batches.
@@ -67,35 +66,6 @@ pub struct Executed {
     pub refused: u32,
     /// Batches whose body is malformed, from which nothing was executed. More than f members lied about them.
     pub malformed: u32,
-}
-
-/// Replies of one client in the slot at hand.
-struct Group {
-    client: ClientId,
-    entries: Vec<ReplyEntry>,
-    result_bytes: usize,
-}
-
-impl Group {
-    /// Adds a reply, within the limits of a set. What is executed without an entry can be asked for again.
-    fn push(&mut self, number: RequestNumber, request: Digest, outcome: Outcome) {
-        if self.entries.len() >= MAX_REPLY_ENTRIES {
-            return;
-        }
-        let outcome = match outcome {
-            Outcome::Executed(result) if self.result_bytes + result.len() > MAX_REPLY_SET_BYTES => Outcome::LeftOut,
-            Outcome::Executed(result) => {
-                self.result_bytes += result.len();
-                Outcome::Executed(result)
-            }
-            other => other,
-        };
-        self.entries.push(ReplyEntry {
-            number,
-            request,
-            outcome,
-        });
-    }
 }
 
 /// Where and when a request is executed.
@@ -125,7 +95,11 @@ pub struct Executor {
     receipts: Vec<Digest>,
     /// That root itself, if the last slot was not executed here but installed.
     installed_receipts: Option<Digest>,
-    groups: Vec<Group>,
+    /// Digests of the requests of the slot at hand, in their order.
+    requests: Vec<Digest>,
+    hasher: RequestHasher,
+    /// Replies of the slot at hand, client by client.
+    groups: Vec<ReplyWriter>,
     group_of: HashMap<ClientId, usize>,
     result: Vec<u8>,
 }
@@ -161,6 +135,8 @@ impl Executor {
             checkpoint: false,
             receipts: Vec::new(),
             installed_receipts: None,
+            requests: Vec::new(),
+            hasher: RequestHasher::default(),
             groups: Vec::new(),
             group_of: HashMap::new(),
             result: Vec::new(),
@@ -198,19 +174,18 @@ impl Executor {
             slot: place.slot,
             ..Executed::default()
         };
-        for batch in &execution.batches {
-            // All members have these very bytes, so all skip the same.
-            let Ok(body) = Body::parse(&batch.body) else {
-                done.malformed += 1;
-                continue;
-            };
-            for bundle in body.bundles() {
-                self.execute_bundle(place, &bundle, &mut done, &mut sink);
-            }
+        // All members have these very bytes, so all skip the same.
+        let parsed = execution.batches.iter().map(|batch| Body::parse(&batch.body));
+        let bodies: Vec<Body<'_>> = parsed.filter_map(Result::ok).collect();
+        done.malformed = u32::try_from(execution.batches.len() - bodies.len()).expect("a cut is bounded");
+        self.hash_requests(&bodies);
+        let mut at = 0;
+        for bundle in bodies.iter().flat_map(Body::bundles) {
+            self.execute_bundle(place, &bundle, &mut at, &mut done, &mut sink);
         }
         (self.executed, self.timestamp) = (place.slot, place.timestamp);
         (self.block, self.checkpoint) = (execution.block, execution.checkpoint);
-        self.collect_replies(place, execution.replay, &mut done);
+        self.collect_replies(execution.replay, &mut done);
         if self.sessions.touched() >= MAX_TOUCHED {
             self.settle_sessions();
         }
@@ -294,25 +269,38 @@ impl Executor {
         self.session_tree.apply(changes);
     }
 
+    /// Computes the digests of all requests, many at once.
+    fn hash_requests(&mut self, bodies: &[Body<'_>]) {
+        self.requests.clear();
+        for bundle in bodies.iter().flat_map(Body::bundles) {
+            self.hasher.bundle(&bundle, &mut self.requests);
+        }
+        self.hasher.finish(&mut self.requests);
+    }
+
+    /// Executes a bundle whose requests have the digests from `at` on, which goes behind them.
     fn execute_bundle(
         &mut self,
         place: Place,
         bundle: &BundleRef<'_>,
+        at: &mut usize,
         done: &mut Executed,
         sink: &mut Option<Sink<'_>>,
     ) {
         done.ops += bundle.ops();
         let client = bundle.client();
-        let group = group(&mut self.groups, &mut self.group_of, client, bundle.ops() as usize);
+        let digests = &self.requests[*at..*at + bundle.ops() as usize];
+        *at += digests.len();
+        let group = group(&mut self.groups, &mut self.group_of, client, place, digests.len());
         let (session, refusal) = if self.registry.admits(client) {
-            (self.sessions.open(client, bundle.done_below()), Outcome::NoSession)
+            (self.sessions.open(client, bundle.done_below()), OutcomeRef::NoSession)
         } else {
-            (None, Outcome::NotRegistered)
+            (None, OutcomeRef::NotRegistered)
         };
         let Some(session) = session else {
             done.refused += bundle.ops();
-            for request in bundle.requests() {
-                group.push(request.number, request.digest(client), refusal.clone());
+            for (request, digest) in bundle.requests().zip(digests) {
+                group.push(request.number, digest, refusal);
             }
             return;
         };
@@ -327,44 +315,37 @@ impl Executor {
             done,
             sink,
         }
-        .run(bundle);
+        .run(bundle, digests);
     }
 
     /// Makes the reply sets out of the groups, which are empty afterwards.
-    fn collect_replies(&mut self, place: Place, replay: bool, done: &mut Executed) {
+    fn collect_replies(&mut self, replay: bool, done: &mut Executed) {
         self.group_of.clear();
-        let sets = self
-            .groups
-            .drain(..)
-            .map(|group| ReplySet::new(group.client, place.slot, place.view, group.entries));
-        let sets: Vec<ReplySet> = sets.collect();
+        let frames: Vec<ReplyFrame> = self.groups.drain(..).map(ReplyWriter::finish).collect();
         self.installed_receipts = None;
         self.receipts.clear();
-        self.receipts.extend(sets.iter().map(|set| set.digest));
+        self.receipts.extend(frames.iter().map(|frame| *frame.digest()));
         if !replay {
-            done.replies = sets;
+            done.replies = frames;
         }
     }
 }
 
-/// The group of a client, made if it has none yet. Bundles of one client often follow each other, so the last group is
-/// looked at first.
+/// The replies of a client, begun if there are none yet. Bundles of one client often follow each other, so the last
+/// group is looked at first.
 fn group<'a>(
-    groups: &'a mut Vec<Group>,
+    groups: &'a mut Vec<ReplyWriter>,
     group_of: &mut HashMap<ClientId, usize>,
     client: &ClientId,
+    place: Place,
     ops: usize,
-) -> &'a mut Group {
+) -> &'a mut ReplyWriter {
     let index = match groups.last() {
-        Some(last) if last.client == *client => groups.len() - 1,
+        Some(last) if last.client() == client => groups.len() - 1,
         _ => *group_of.entry(*client).or_insert(groups.len()),
     };
     if index == groups.len() {
-        groups.push(Group {
-            client: *client,
-            entries: Vec::with_capacity(ops),
-            result_bytes: 0,
-        });
+        groups.push(ReplyWriter::new(*client, place.slot, place.view, ops));
     }
     &mut groups[index]
 }
@@ -376,49 +357,43 @@ struct Turn<'a, 's, 'k> {
     place: Place,
     client: &'a ClientId,
     session: OpenSession<'a>,
-    group: &'a mut Group,
+    group: &'a mut ReplyWriter,
     done: &'a mut Executed,
     sink: &'s mut Option<Sink<'k>>,
 }
 
 impl Turn<'_, '_, '_> {
-    fn run(mut self, bundle: &BundleRef<'_>) {
-        for request in bundle.requests() {
+    fn run(mut self, bundle: &BundleRef<'_>, digests: &[Digest]) {
+        for (request, digest) in bundle.requests().zip(digests) {
             match self.session.judge(request.number, self.place.slot) {
-                Verdict::Fresh => self.execute(&request),
+                Verdict::Fresh => self.execute(&request, digest),
                 Verdict::Executed {
-                    request: digest,
+                    request: executed,
                     result,
                     answered,
                 } => {
-                    self.repeat(request.number, digest, result, answered);
+                    self.repeat(request.number, &executed, result.as_deref(), answered);
                 }
                 Verdict::Gone => {
                     self.done.duplicates += 1;
-                    self.group
-                        .push(request.number, request.digest(self.client), Outcome::ResultGone);
+                    self.group.push(request.number, digest, OutcomeRef::ResultGone);
                 }
                 Verdict::TooFarAhead { low } => {
                     self.done.refused += 1;
-                    self.group.push(
-                        request.number,
-                        request.digest(self.client),
-                        Outcome::TooFarAhead { low },
-                    );
+                    self.group.push(request.number, digest, OutcomeRef::TooFarAhead { low });
                 }
             }
         }
     }
 
-    fn execute(&mut self, request: &RequestRef<'_>) {
+    fn execute(&mut self, request: &RequestRef<'_>, digest: &Digest) {
         let Place { slot, timestamp, .. } = self.place;
-        let digest = request.digest(self.client);
         self.result.clear();
         let op = Op {
             slot,
             timestamp,
             client: self.client,
-            request: &digest,
+            request: digest,
             payload: request.payload,
         };
         self.app.execute(&op, self.result);
@@ -426,26 +401,34 @@ impl Turn<'_, '_, '_> {
             self.result.len() <= MAX_RESULT_BYTES,
             "an application keeps to the limit on results"
         );
-        let result = Bytes::copy_from_slice(self.result);
         self.done.fresh += 1;
-        self.emit(request.number, digest, Some(&result), false);
-        self.session.record(request.number, digest, result.clone(), slot);
-        self.group.push(request.number, digest, Outcome::Executed(result));
-    }
-
-    /// A copy: one reply for each number in a slot is enough, however many copies it orders.
-    fn repeat(&mut self, number: RequestNumber, request: Digest, result: Option<Bytes>, answered: bool) {
-        self.done.duplicates += 1;
-        self.emit(number, request, result.as_ref(), true);
-        if !answered {
-            self.group
-                .push(number, request, result.map_or(Outcome::ResultGone, Outcome::Executed));
+        self.session.record(request.number, *digest, self.result, slot);
+        self.group
+            .push(request.number, digest, OutcomeRef::Executed(self.result));
+        if self.sink.is_some() {
+            let result = hash(context::RESULT, self.result);
+            self.emit(request.number, *digest, Some(result), false);
         }
     }
 
-    fn emit(&mut self, number: RequestNumber, request: Digest, result: Option<&Bytes>, duplicate: bool) {
+    /// A copy: one reply for each number in a slot is enough, however many copies it orders.
+    fn repeat(&mut self, number: RequestNumber, request: &Digest, result: Option<&[u8]>, answered: bool) {
+        self.done.duplicates += 1;
+        if self.sink.is_some() {
+            let digest = result.map(|result| hash(context::RESULT, result));
+            self.emit(number, *request, digest, true);
+        }
+        if !answered {
+            self.group.push(
+                number,
+                request,
+                result.map_or(OutcomeRef::ResultGone, OutcomeRef::Executed),
+            );
+        }
+    }
+
+    fn emit(&mut self, number: RequestNumber, request: Digest, result: Option<Digest>, duplicate: bool) {
         let Some(sink) = self.sink else { return };
-        let result = result.map(|result| hash(context::RESULT, result));
         sink(&ExecutedRequest {
             client: self.client,
             number,

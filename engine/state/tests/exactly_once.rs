@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use trireme_core::Slot;
 use trireme_core::message::StateVote;
-use trireme_core::reply::{MAX_REPLY_SET_BYTES, Outcome, ReplyEntry, ReplySet};
+use trireme_core::reply::{MAX_REPLY_SET_BYTES, Outcome, ReplyEntry, ReplyFrame, ReplySet};
 use trireme_core::request::request_digest;
 use trireme_core::sessions::SessionLimits;
 use trireme_crypto::{Digest, PublicKey, merkle};
@@ -235,7 +235,8 @@ proptest! {
             };
             let done = executor.execute(&slot(number, bodies(batches), true), Some(&mut sink));
             let replies = model.execute(number, batches);
-            prop_assert_eq!(&done.replies, &replies);
+            let sets: Vec<ReplySet> = done.replies.iter().map(ReplyFrame::set).collect();
+            prop_assert_eq!(&sets, &replies);
             let receipts: Vec<Digest> = replies.iter().map(|set| set.digest).collect();
             prop_assert_eq!(done.state.expect("asked for").receipts_root, merkle::root(&receipts));
             prop_assert_eq!(done.ops, done.fresh + done.duplicates + done.refused);
@@ -385,7 +386,8 @@ fn the_first_of_two_payloads_wins() {
     one(&mut executor, client(1), 0, &[(1, b"first".to_vec())]);
     let body = batch(&[bundle(client(1), 0, &[(1, b"second".to_vec())])]);
     let done = executor.execute(&slot(2, vec![body], false), None);
-    let entry = &done.replies[0].entries.as_ref().expect("entries")[0];
+    let set = done.replies[0].set();
+    let entry = &set.entries.as_ref().expect("entries")[0];
     assert_eq!(entry.request, request_digest(&client(1), 1, b"first"));
     assert_eq!(entry.outcome, Outcome::Executed(1u64.to_le_bytes().to_vec().into()));
     assert_eq!((done.fresh, done.duplicates), (0, 1));
@@ -398,7 +400,9 @@ fn a_refused_number_may_execute_later() {
         let next = executor.executed() + 1;
         let body = batch(&[bundle(client(1), done_below, &[(number, vec![])])]);
         let done = executor.execute(&slot(next, vec![body], false), None);
-        done.replies[0].entries.as_ref().expect("entries")[0].outcome.clone()
+        done.replies[0].set().entries.as_ref().expect("entries")[0]
+            .outcome
+            .clone()
     };
     let executed = |position: u64| Outcome::Executed(position.to_le_bytes().to_vec().into());
     assert_eq!(outcome(0, 7), Outcome::TooFarAhead { low: 0 });
@@ -439,7 +443,7 @@ fn results_beyond_a_reply_set_are_left_out_and_can_be_asked_for() {
     let mut entries = |requests: &[Request]| {
         let next = executor.executed() + 1;
         let done = executor.execute(&slot(next, vec![batch(&[bundle(client(1), 0, requests)])], false), None);
-        done.replies[0].entries.clone().expect("entries")
+        done.replies[0].set().entries.expect("entries")
     };
     let first = entries(&reads);
     let in_full = |entries: &[ReplyEntry]| {
@@ -480,10 +484,10 @@ fn roots_are_pinned() {
     let vote = one(&mut executor, client(1), 1, &[(1, b"p".to_vec()), (3, b"q".to_vec())]);
     assert_eq!(
         vote.state_root.to_string(),
-        "23e6af3a3afd97b8a187c7323a3a8f8164643f509b7601e4135d68d6e6ef6e08"
+        "c81b7f369d0af8bf60351e4bf71ec41216b2c1ea80cf93216c5f6712ff114e5b"
     );
     assert_eq!(
         vote.receipts_root.to_string(),
-        "ba7be2b589ae4394f781f5e85fe5e1c1f82fede700bac1aa00b42f1f920f4077"
+        "f9f0ce821514f9692a59ba70999cd94c73ed029ad0b3d50ec65f11180802bac5"
     );
 }

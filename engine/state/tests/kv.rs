@@ -80,10 +80,13 @@ impl Model {
     fn root(&self) -> Digest {
         let leaf = |(key, (version, value)): (&Vec<u8>, &(u64, Vec<u8>))| {
             let place = hash_parts(context::STATE, &[b"kv key  ", key]);
-            (
-                place,
-                hash_parts(context::STATE, &[b"kv value", &version.to_le_bytes(), value]),
-            )
+            let mut covered = [b"kv val 2".as_slice(), &version.to_le_bytes()].concat();
+            covered.extend_from_slice(&u32::try_from(value.len()).expect("short").to_le_bytes());
+            covered.extend_from_slice(value);
+            while covered.len() % 64 != 0 {
+                covered.push(0);
+            }
+            (place, hash_parts(context::STATE, &[&covered]))
         };
         let map = naive_root(self.map.iter().map(leaf).collect());
         hash_parts(context::STATE, &[b"kv root ", &self.revision.to_le_bytes(), &map.0])

@@ -6,11 +6,12 @@ use common::{DOMAIN, batch, bundle, client};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use trireme_core::reply::{
-    FromReplica, MAX_SUBSCRIBE_CLIENTS, MAX_TO_REPLICA_BYTES, Outcome, Refusal, ReplyEntry, ReplySet, ToReplica,
+    FromReplica, MAX_REPLY_SET_BYTES, MAX_RESULT_BYTES, MAX_SUBSCRIBE_CLIENTS, MAX_TO_REPLICA_BYTES, Outcome,
+    OutcomeRef, Refusal, ReplyEntry, ReplySet, ReplyWriter, ToReplica,
 };
 use trireme_core::request::{
     BUNDLE_OVERHEAD_BYTES, BadBundle, Body, BundleBuilder, BundleRef, MAX_BUNDLE_BYTES, MAX_BUNDLE_OPS,
-    MAX_REQUEST_BYTES, REQUEST_OVERHEAD_BYTES, body, request_digest,
+    MAX_REQUEST_BYTES, REQUEST_OVERHEAD_BYTES, RequestHasher, body, request_digest,
 };
 use trireme_crypto::{Digest, Malformed, SecretKey, Signature, Signed, verify};
 
@@ -250,7 +251,7 @@ fn digests_are_pinned() {
     let hex = |digest: Digest| digest.to_string();
     assert_eq!(
         hex(request_digest(&client(1), 2, b"payload")),
-        "8c40f6eb850a92dd6cd53d5742df3682c66445ecceebe6206ec20f82e3298a1f"
+        "ec3ef9bcf151189296d227cac88e1ed72917b4e6434f33316c45f1aabde40836"
     );
     let bytes = bundle(client(1), 2, &[(2, b"payload".to_vec()), (7, vec![])]);
     assert_eq!(
@@ -273,4 +274,77 @@ fn digests_are_pinned() {
         hex(ReplySet::new(client(1), 4, 0, entries).digest),
         "062f74d66fb39a7a49e43ece64b24fd1120f0bc68a4d41d53fbfde6750ca3a86"
     );
+}
+
+#[test]
+fn a_frame_that_is_written_entry_by_entry_is_that_of_the_set() {
+    let long = vec![3; MAX_RESULT_BYTES];
+    let results: [&[u8]; 3] = [b"", b"result", &long];
+    let executed = results.map(|result| (OutcomeRef::Executed(result), Outcome::Executed(result.to_vec().into())));
+    let others = [
+        (OutcomeRef::TooFarAhead { low: 9 }, Outcome::TooFarAhead { low: 9 }),
+        (OutcomeRef::ResultGone, Outcome::ResultGone),
+        (OutcomeRef::LeftOut, Outcome::LeftOut),
+        (OutcomeRef::NotRegistered, Outcome::NotRegistered),
+        (OutcomeRef::NoSession, Outcome::NoSession),
+    ];
+    let outcomes: Vec<_> = executed.into_iter().chain(others).collect();
+    for count in 0..=outcomes.len() {
+        let mut writer = ReplyWriter::new(client(1), 9, 2, 1);
+        let mut entries = Vec::new();
+        for (number, (borrowed, owned)) in (5..).zip(&outcomes[..count]) {
+            let request = request_digest(&client(1), number, b"payload");
+            writer.push(number, &request, *borrowed);
+            entries.push(ReplyEntry {
+                number,
+                request,
+                outcome: owned.clone(),
+            });
+        }
+        let (frame, set) = (writer.finish(), ReplySet::new(client(1), 9, 2, entries));
+        assert_eq!(frame.set(), set);
+        assert_eq!((frame.client(), frame.digest()), (&set.client, &set.digest));
+        assert_eq!(frame.entries() as usize, count);
+        assert_eq!(frame.brief(), FromReplica::Replies(set.brief()).to_bytes());
+        assert_eq!(frame.whole(), FromReplica::Replies(set).to_bytes());
+        assert_eq!(frame.bytes(), frame.whole().len());
+    }
+}
+
+#[test]
+fn a_frame_leaves_out_what_is_too_long_for_it() {
+    let (long, request) = (vec![3; MAX_RESULT_BYTES], request_digest(&client(1), 1, b"payload"));
+    let fit = MAX_REPLY_SET_BYTES / MAX_RESULT_BYTES;
+    let mut writer = ReplyWriter::new(client(1), 9, 2, 1);
+    (1..=fit as u64 + 1).for_each(|number| writer.push(number, &request, OutcomeRef::Executed(&long)));
+    let entries = writer.finish().set().entries.expect("written");
+    assert!(
+        entries[..fit]
+            .iter()
+            .all(|entry| matches!(entry.outcome, Outcome::Executed(_)))
+    );
+    assert_eq!(entries[fit].outcome, Outcome::LeftOut);
+}
+
+#[test]
+fn requests_have_the_same_digests_one_by_one_and_together() {
+    let lengths = [0, 1, 19, 20, 21, 64, 300, 512, 979, 980, 981, 5_000];
+    let payloads: Vec<Vec<u8>> = lengths.iter().cycle().take(70).map(|len| vec![7; *len]).collect();
+    let mut builder = BundleBuilder::new(client(1), 0);
+    for (number, payload) in (1..).zip(&payloads) {
+        builder.push(number, payload).expect("fits");
+    }
+    let bytes = builder.finish(|_| Signature([0; 64]), &DOMAIN);
+    let bundle = BundleRef::parse(&bytes).expect("a bundle");
+    let (mut hasher, mut digests) = (RequestHasher::default(), Vec::new());
+    hasher.bundle(&bundle, &mut digests);
+    hasher.bundle(&bundle, &mut digests);
+    hasher.finish(&mut digests);
+    let single: Vec<Digest> = bundle.requests().map(|request| request.digest(&client(1))).collect();
+    assert_eq!(digests, [single.clone(), single].concat());
+    let distinct: std::collections::BTreeSet<Digest> = [b"".as_slice(), b"\0", b"\0\0"]
+        .iter()
+        .map(|payload| request_digest(&client(1), 1, payload))
+        .collect();
+    assert_eq!(distinct.len(), 3, "zeros that fill a block are not those of a payload");
 }

@@ -302,11 +302,11 @@ impl<D: ClientDoor> Ingress<D> {
     fn answer(&mut self, replies: SlotReplies) {
         let took = self.now.since(replies.executed);
         for set in replies.sets {
-            let Some(routes) = self.routes.of(&set.client) else {
+            let Some(routes) = self.routes.of(set.client()) else {
                 continue;
             };
             self.counts.replies += 1;
-            self.reply.record(took, set.entries.as_ref().map_or(1, Vec::len) as u64);
+            self.reply.record(took, set.entries().into());
             let mut answers = Answers::new(set);
             for route in routes {
                 let frame = answers.frame(route.full);

@@ -2,7 +2,7 @@
 //!
 //! A leaf is `version: u64 || key length: u16 || key || value`, the head is the revision as `u64`; little-endian.
 
-use trireme_crypto::{Digest, context, hash_parts};
+use trireme_crypto::{Digest, ManyHasher, context, hash_parts, padding};
 
 /// A key as an image has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,45 @@ pub(crate) fn place(key: &[u8]) -> Digest {
     hash_parts(context::STATE, &[b"kv key  ", key])
 }
 
-/// What stands there.
+/// What stands there: of the version, the value and its length, with zeros up to whole blocks, so that many values are
+/// hashed at once ([`ValueHasher`]).
 pub(crate) fn value(version: u64, value: &[u8]) -> Digest {
-    hash_parts(context::STATE, &[b"kv value", &version.to_le_bytes(), value])
+    hash_parts(context::STATE, &[&value_head(version, value), value, value_tail(value)])
+}
+
+const VALUE_HEAD_BYTES: usize = 8 + 8 + 4;
+
+fn value_head(version: u64, value: &[u8]) -> [u8; VALUE_HEAD_BYTES] {
+    let mut head = *b"kv val 2............";
+    let len = u32::try_from(value.len()).expect("values are bounded");
+    head[8..16].copy_from_slice(&version.to_le_bytes());
+    head[16..].copy_from_slice(&len.to_le_bytes());
+    head
+}
+
+fn value_tail(value: &[u8]) -> &'static [u8] {
+    padding(VALUE_HEAD_BYTES + value.len())
+}
+
+/// Gives the digests of many values, several at once.
+#[derive(Clone, Debug)]
+pub(crate) struct ValueHasher(ManyHasher);
+
+impl ValueHasher {
+    pub(crate) fn new() -> Self {
+        Self(ManyHasher::new(context::STATE))
+    }
+
+    /// Appends [`value`] to `out`, which is the same list until [`ValueHasher::finish`]; there it is afterwards.
+    pub(crate) fn push(&mut self, version: u64, value: &[u8], out: &mut Vec<Digest>) {
+        self.0
+            .push(&[&value_head(version, value), value, value_tail(value)], out);
+    }
+
+    /// Computes what is left.
+    pub(crate) fn finish(&mut self, out: &mut [Digest]) {
+        self.0.finish(out);
+    }
 }
 
 /// The store's root.
@@ -48,4 +84,26 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Leaf<'_>> {
 /// Reads a head.
 pub(crate) fn read_head(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_the_same_digests_one_by_one_and_together() {
+        let values: Vec<Vec<u8>> = (0..100).map(|index| vec![9; index * 37 % 700]).collect();
+        let (mut hasher, mut together) = (ValueHasher::new(), Vec::new());
+        (1..)
+            .zip(&values)
+            .for_each(|(version, each)| hasher.push(version, each, &mut together));
+        hasher.finish(&mut together);
+        let single: Vec<Digest> = (1..).zip(&values).map(|(version, each)| value(version, each)).collect();
+        assert_eq!(together, single);
+        assert_ne!(
+            value(1, b""),
+            value(1, b"\0"),
+            "zeros that fill a block are not those of a value"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trireme_crypto::Digest;
 
-use super::leaf;
+use super::leaf::{self, ValueHasher};
 use super::op::{Op, OpResult};
 use crate::application::{self, Application, Content, Scheme};
 use crate::forest::Forest;
@@ -79,6 +79,9 @@ pub struct Kv {
     dirty: [Vec<Digest>; LISTS],
     tree: Forest,
     changes: Vec<Change>,
+    hasher: ValueHasher,
+    /// Digests of the values that go to the tree.
+    digests: Vec<Digest>,
     scratch: Vec<u8>,
 }
 
@@ -105,6 +108,8 @@ impl Kv {
             dirty: std::array::from_fn(|_| Vec::new()),
             tree: Forest::new(),
             changes: Vec::new(),
+            hasher: ValueHasher::new(),
+            digests: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -216,10 +221,16 @@ impl Kv {
             for place in list.drain(..) {
                 let value = self.entries.get_mut(&place).map(|entry| {
                     entry.dirty = false;
-                    leaf::value(entry.version, entry.value())
+                    self.hasher.push(entry.version, entry.value(), &mut self.digests);
+                    Digest::ZERO
                 });
                 self.changes.push(Change { place, value });
             }
+        }
+        self.hasher.finish(&mut self.digests);
+        let present = self.changes.iter_mut().filter_map(|change| change.value.as_mut());
+        for (value, digest) in present.zip(self.digests.drain(..)) {
+            *value = digest;
         }
         self.tree.apply(&mut self.changes);
     }
