@@ -12,7 +12,7 @@ const PLANS: [&str; 4] = ["1"; 4];
 #[test]
 fn what_prevents_a_start_says_so() {
     let mut bench = Bench::new(&PLANS, ClientAuth::Signed);
-    bench.configs[1].core_plan = "3".to_owned();
+    bench.configs[1].core_plan = "5".to_owned();
     assert!(bench.refusal(1).contains("plans are"), "{}", bench.refusal(1));
     bench.configs[1].core_plan = "1".to_owned();
 
