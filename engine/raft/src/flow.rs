@@ -49,12 +49,24 @@ impl RaftReplica {
     pub(crate) fn settle_held(&mut self, out: &mut Outbox) {
         while let Some(first) = self.held.front() {
             let outdated = first.term < self.node().raft.term;
+            if !outdated && self.still_waits() {
+                return;
+            }
             if !outdated && (self.ordered.len() >= MAX_ORDERED || !self.has_data(first.clone(), out)) {
                 return;
             }
+            self.awaited.clear();
             let message = self.held.pop_front().expect("looked at");
             self.take(message);
         }
+    }
+
+    /// Whether a batch that the first held append lacked is not here yet. It comes after all below it.
+    fn still_waits(&self) -> bool {
+        let missing = |(lane, (height, digest)): &(MemberId, (_, _))| {
+            *height > self.committed_height(*lane) && !self.lanes[usize::from(*lane)].holds(digest)
+        };
+        self.awaited.iter().any(missing)
     }
 
     /// Whether all batches that the entries name are here. If not, asks the leader for the highest that each lane lacks, and
@@ -73,6 +85,7 @@ impl RaftReplica {
                 }
             }
         }
+        self.awaited = lacking.iter().map(|(lane, missing)| (*lane, *missing)).collect();
         for (lane, missing) in lacking {
             self.want_batch(lane, missing, self.committed_height(lane), MemberSet::of(leader));
         }

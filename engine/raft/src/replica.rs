@@ -92,6 +92,8 @@ pub struct RaftReplica {
     pub(crate) role: StateRole,
     /// Appends whose data are not all here, in the order in which they came.
     pub(crate) held: VecDeque<RaftMessage>,
+    /// Batches without which the first of them is not looked at again.
+    pub(crate) awaited: Vec<(MemberId, (Height, Digest))>,
     /// The image that a leader offered: who, and which slot.
     pub(crate) offered: Option<(u64, Slot)>,
     pub(crate) lanes: Vec<Lane>,
@@ -146,6 +148,7 @@ impl RaftReplica {
             reign: (0, 0),
             role: StateRole::Follower,
             held: VecDeque::new(),
+            awaited: Vec::new(),
             offered: None,
             lanes: quorums.members().map(|m| Lane::new(m, n)).collect(),
             own: OwnLane::default(),
