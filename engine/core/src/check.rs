@@ -9,12 +9,13 @@ use trireme_crypto::{Digest, Domain, Signature, context, hash};
 
 use crate::api::Reject;
 use crate::bugs::Bugs;
+use crate::gather::Gather;
 use crate::message::{
     Ac, Batch, Block, Entry, Envelope, Justify, Message, Qc, QcRef, Readmission, Recollection, Shown, SignedBlock,
     SignedTimeout, StateCertificate, Tc, Timeout, Tip,
 };
 use crate::quorum::{MemberSet, Quorums};
-use crate::types::{Keys, MemberId, Params, View};
+use crate::types::{Keys, MemberId, Params, Signed, View};
 use crate::wire::{MAX_BLOCKS_PER_ANSWER, MAX_STATE_PART_BYTES};
 
 /// What messages are judged by.
@@ -94,12 +95,6 @@ pub(crate) fn ac_statements(
     statements
 }
 
-/// Signatures to verify together, gathered while the shape is checked.
-struct Gather {
-    domain: Domain,
-    entries: Vec<(MemberId, Digest, Signature)>,
-}
-
 impl CheckContext {
     /// A context from a cluster's constants.
     pub fn new(params: Params, genesis: Digest, keys: Arc<dyn Keys>) -> Self {
@@ -135,17 +130,13 @@ impl CheckContext {
     }
 
     fn gather(&self) -> Gather {
-        Gather {
-            domain: self.bugs.domain(self.keys.domain()),
-            entries: Vec::new(),
-        }
+        Gather::new(self.bugs.domain(self.keys.domain()))
     }
 
     fn settle(&self, gather: &Gather) -> Result<(), Reject> {
-        if gather.entries.is_empty() || self.keys.invalid(&gather.entries).is_empty() {
-            Ok(())
-        } else {
-            Err(Reject::Signature)
+        match gather.holds(&*self.keys) {
+            true => Ok(()),
+            false => Err(Reject::Signature),
         }
     }
 
@@ -190,7 +181,8 @@ impl CheckContext {
         if self.bugs.old_epoch_quorum() && self.was_valid(qc, gather.domain) {
             return Ok(());
         }
-        gather.entries.extend(qc.statements(&gather.domain));
+        let domain = gather.domain;
+        gather.extend(Signed::Vote, qc.statements(&domain));
         Ok(())
     }
 
@@ -209,7 +201,7 @@ impl CheckContext {
         }
         self.ascending(ac.acks.iter().map(|a| a.member))?;
         let statements = ac_statements(ac, &*self.keys, &gather.domain, &self.bugs);
-        gather.entries.extend(statements);
+        gather.extend(Signed::Ack, statements);
         Ok(())
     }
 
@@ -246,9 +238,8 @@ impl CheckContext {
             };
             self.shape_timeout(&timeout)?;
             greatest = greatest.max(Some(entry.high_qc.rank()));
-            gather
-                .entries
-                .push((entry.member, timeout.statement(&gather.domain), entry.signature));
+            let statement = timeout.statement(&gather.domain);
+            gather.push(Signed::Timeout, (entry.member, statement, entry.signature));
         }
         let named = tc.timeouts.iter().any(|t| t.high_qc == tc.high_qc.at);
         if !named || greatest != Some(tc.high_qc.at.rank()) {
@@ -283,9 +274,8 @@ impl CheckContext {
         }
         self.shape_justify(block, gather)?;
         let digest = block.digest(&gather.domain);
-        gather
-            .entries
-            .push((self.bugs.leader(block.view, self.quorums.n()), digest, signed.signature));
+        let leader = self.bugs.leader(block.view, self.quorums.n());
+        gather.push(Signed::Block, (leader, digest, signed.signature));
         Ok(digest)
     }
 
@@ -295,7 +285,7 @@ impl CheckContext {
             return Err(Reject::Members);
         }
         let digest = self.shape_unsigned_batch(batch, gather.domain)?;
-        gather.entries.push((header.lane, digest, batch.head.signature));
+        gather.push(Signed::Header, (header.lane, digest, batch.head.signature));
         Ok(digest)
     }
 
@@ -335,9 +325,8 @@ impl CheckContext {
         if let Entry::Tc(tc) = &signed.entry {
             self.shape_tc(tc, gather)?;
         }
-        gather
-            .entries
-            .push((from, signed.timeout.statement(&gather.domain), signed.signature));
+        let statement = signed.timeout.statement(&gather.domain);
+        gather.push(Signed::Timeout, (from, statement, signed.signature));
         Ok(())
     }
 
@@ -351,9 +340,10 @@ impl CheckContext {
         }
         self.ascending(certificate.votes.iter().map(|v| v.0))?;
         let statement = certificate.vote.statement(&gather.domain);
-        gather
-            .entries
-            .extend(certificate.votes.iter().map(|(m, s)| (*m, statement, *s)));
+        gather.extend(
+            Signed::State,
+            certificate.votes.iter().map(|(m, s)| (*m, statement, *s)),
+        );
         Ok(())
     }
 
@@ -369,19 +359,19 @@ impl CheckContext {
                 return Err(Reject::Malformed);
             }
             let statement = signed.vote.statement(&gather.domain);
-            gather.entries.push((me, statement, signed.signature));
+            gather.push(Signed::Vote, (me, statement, signed.signature));
         }
         if let Some((timeout, signature)) = &shown.timeout {
             self.shape_timeout(timeout)?;
-            gather.entries.push((me, timeout.statement(&gather.domain), *signature));
+            let statement = timeout.statement(&gather.domain);
+            gather.push(Signed::Timeout, (me, statement, *signature));
         }
         if let Some(signed) = &shown.header {
             if signed.header.lane != me {
                 return Err(Reject::Author);
             }
-            gather
-                .entries
-                .push((me, signed.header.digest(&gather.domain), signed.signature));
+            let digest = signed.header.digest(&gather.domain);
+            gather.push(Signed::Header, (me, digest, signed.signature));
         }
         Ok(())
     }

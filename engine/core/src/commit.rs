@@ -10,7 +10,7 @@ use crate::message::{Message, Qc, QcRef, QcVote, SignedVote, Vote};
 use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
-use crate::types::{MemberId, Slot, View};
+use crate::types::{MemberId, Signed, Slot, View};
 use crate::view_change::Fault;
 use crate::votes::{Mark, Noted};
 
@@ -134,6 +134,7 @@ impl Replica {
     fn vote_evidence(&mut self, member: MemberId, first: SignedVote, second: &SignedVote, out: &mut Outbox) {
         let entries = [&first, second].map(|v| (member, v.vote.statement(&self.domain), v.signature));
         self.counters.signatures_verified += 2;
+        self.keys.count_checked(Signed::Vote, entries.len());
         if self.keys.invalid(&entries).is_empty() && self.change.accuse_once(Fault::Votes, member) {
             self.record_evidence(Evidence::Votes(member, first, second.clone()), out);
         }
@@ -413,6 +414,7 @@ impl Replica {
             .map(|(m, v)| (*m, v.vote.statement(&self.domain), v.signature))
             .collect();
         self.counters.signatures_verified += entries.len() as u64;
+        self.keys.count_checked(Signed::Vote, entries.len());
         let bad = self.keys.invalid(&entries);
         if !bad.is_empty() || votes.len() < quorum {
             for index in bad {

@@ -11,7 +11,7 @@ use crate::message::{Ac, Ack, Batch, Message, SignedAck};
 use crate::quorum::MemberSet;
 use crate::record::Record;
 use crate::replica::{Done, Replica};
-use crate::types::{Height, MemberId};
+use crate::types::{Height, MemberId, Signed};
 use crate::view_change::Fault;
 
 /// From this many requests on, a named witness tells its verdict at once: one signature more here saves every other replica
@@ -219,7 +219,7 @@ impl Replica {
     }
 
     fn send_ack(&mut self, ack: Ack, out: &mut Outbox) {
-        let signature = self.safety.sign(&ack.statement(&self.domain));
+        let signature = self.safety.sign(Signed::Ack, &ack.statement(&self.domain));
         let signed = SignedAck { ack, signature };
         let window = self.acks_window(signed.ack.lane);
         let lane = &mut self.lanes[usize::from(signed.ack.lane)];

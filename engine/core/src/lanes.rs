@@ -14,7 +14,7 @@ use crate::bugs::Bugs;
 use crate::check::ac_statements;
 use crate::message::{Ac, AcEntry, Ack, Batch, BatchHeader, SignedAck, SignedHeader};
 use crate::quorum::MemberSet;
-use crate::types::{Height, Keys, MemberId, Tick};
+use crate::types::{Height, Keys, MemberId, Signed, Tick};
 
 /// Bytes of executed batches that are kept in memory for replicas that lag; older ones are read from the log.
 const RETAINED_BYTES: u64 = 8 << 20;
@@ -529,5 +529,6 @@ impl Lane {
 /// Verifies the acks of a certificate made here; the members whose signature is bad.
 pub fn bad_acks(ac: &Ac, keys: &dyn Keys, domain: &Domain, bugs: &Bugs) -> Vec<MemberId> {
     let entries = ac_statements(ac, keys, domain, bugs);
+    keys.count_checked(Signed::Ack, entries.len());
     keys.invalid(&entries).into_iter().map(|i| entries[i].0).collect()
 }

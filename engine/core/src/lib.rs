@@ -30,6 +30,7 @@ mod commit;
 mod dissemination;
 pub mod execution;
 pub mod fetch;
+mod gather;
 mod generation;
 pub mod lanes;
 mod ordering;

@@ -12,7 +12,7 @@ use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::safety::Hold;
-use crate::types::{Height, MemberId, Slot, Tick, View};
+use crate::types::{Height, MemberId, Signed, Slot, Tick, View};
 
 /// Slots for which a lane whose optimistic tips made voters wait has to show certificates.
 const OPTIMISM_PENALTY_SLOTS: u64 = 64;
@@ -141,7 +141,7 @@ impl Replica {
             self.leading.paced = in_flight && since < self.timing.pace_us();
             return !self.leading.paced;
         }
-        in_flight && !self.leading.last_empty && since >= self.timing.turnaround_us(self.timer_rtt_us()) / 2
+        in_flight && !self.leading.last_empty && since >= self.timing.turnaround_us(self.timer_rtts()) / 2
     }
 
     /// The newest tip of every lane that this leader can answer for.
@@ -201,7 +201,7 @@ impl Replica {
 
     fn propose(&mut self, block: Block, empty: bool, out: &mut Outbox) {
         let digest = block.digest(&self.domain);
-        let signature = self.safety.sign(&digest);
+        let signature = self.safety.sign(Signed::Block, &digest);
         let signed = SignedBlock { block, signature };
         self.leading.last = Some((signed.block.slot, digest));
         self.leading.proposed += 1;

@@ -11,7 +11,7 @@ use crate::message::{Batch, BatchHeader, Message, SignedHeader};
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::request::body;
-use crate::types::{Height, MemberId, Params, Tick};
+use crate::types::{Height, MemberId, Params, Signed, Tick};
 
 /// Bundles held back at the most, in batches' worth of bytes.
 const QUEUE_BATCHES: usize = 4;
@@ -225,7 +225,7 @@ impl Replica {
         let witnesses = choose_witnesses(&peers, self.me, self.own.next_height(), self.quorums.f());
         let id = (self.me, &self.domain);
         let (digest, header, body) = self.own.cut(id, self.now.tick, &self.params, witnesses);
-        let signature = self.safety.sign(&digest);
+        let signature = self.safety.sign(Signed::Header, &digest);
         let head = SignedHeader { header, signature };
         self.look_soon();
         self.send_own(digest, Batch { head, body }, out);

@@ -251,7 +251,7 @@ impl Replica {
 
     /// A view was entered: what was asked of the one before is done.
     pub(crate) fn quarantine_in_new_view(&mut self) {
-        let (now, patience) = (self.now.tick, self.timing.view_us(self.timer_rtt_us()));
+        let (now, patience) = (self.now.tick, self.timing.view_us(self.timer_rtts()));
         let mine = self.leader() == self.me;
         let view = self.safety.view();
         if let Some(quarantine) = &mut self.quarantine {
@@ -346,7 +346,7 @@ impl Replica {
             }
             Waits::Disk => {}
         }
-        let (patience, fetch) = (self.timing.view_us(self.timer_rtt_us()), self.fetch_wait_us());
+        let (patience, fetch) = (self.timing.view_us(self.timer_rtts()), self.fetch_wait_us());
         let quarantine = self.quarantine.as_mut().expect("looked at");
         let wait = match waits {
             Waits::Answers | Waits::Certificate => patience.saturating_mul(1 << quarantine.doublings),

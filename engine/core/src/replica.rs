@@ -21,7 +21,7 @@ use crate::quorum::{MemberSet, Quorums};
 use crate::record::Record;
 use crate::safety::Safety;
 use crate::state_votes::StateVotes;
-use crate::timing::Timing;
+use crate::timing::{TimerRtts, Timing};
 use crate::types::{Height, Keys, MemberId, Now, Params, Slot, Tick, View};
 use crate::view_change::ViewChange;
 use crate::votes::Books;
@@ -417,12 +417,16 @@ impl Replica {
         set
     }
 
-    /// min(RTT to the leader, the (f+1)-th largest RTT): R-TIMER.
-    pub(crate) fn timer_rtt_us(&self) -> u64 {
+    /// The round trips of R-TIMER.
+    pub(crate) fn timer_rtts(&self) -> TimerRtts {
         let to_leader = self.peers[usize::from(self.leader())].rtt_us;
         let mut all: Vec<u64> = self.peers.iter().map(|p| p.rtt_us).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
-        to_leader.min(all[self.quorums.f()])
+        let reached_us = all[self.quorums.f()];
+        TimerRtts {
+            own_us: to_leader.min(reached_us),
+            reached_us,
+        }
     }
 
     /// How long a request for data may take before the next member is asked.

@@ -13,7 +13,7 @@ use crate::chain::Chain;
 use crate::message::{Accepted, Block, Entry, Justify, Qc, QcRef, SignedTimeout, SignedVote, Tc, Timeout, Vote};
 use crate::record::Standing;
 use crate::safe_tip::safe_tip;
-use crate::types::{Height, Keys, Params, Slot, View};
+use crate::types::{Height, Keys, Params, Signed, Slot, View};
 
 /// Why a block cannot be accepted (now).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +147,10 @@ impl Safety {
     }
 
     /// Signs a Vote, Timeout, Ack, Block or BatchHeader: the one place that does. In quarantine there is none.
-    pub(crate) fn sign(&mut self, statement: &Digest) -> Signature {
+    pub(crate) fn sign(&mut self, what: Signed, statement: &Digest) -> Signature {
         assert!(!self.quarantined, "a quarantined replica signs nothing");
         self.signatures += 1;
+        self.keys.count_made(what);
         self.keys.sign(statement)
     }
 
@@ -269,7 +270,7 @@ impl Safety {
             voted,
             locked: self.locked,
         };
-        let signature = self.sign(&vote.statement(&self.domain));
+        let signature = self.sign(Signed::Vote, &vote.statement(&self.domain));
         SignedVote { vote, signature }
     }
 
@@ -324,7 +325,7 @@ impl Safety {
             high_qc: high_qc.at,
             accepted,
         };
-        let signature = self.sign(&timeout.statement(&self.domain));
+        let signature = self.sign(Signed::Timeout, &timeout.statement(&self.domain));
         let signed = SignedTimeout {
             member: self.keys.me(),
             timeout,

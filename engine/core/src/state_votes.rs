@@ -7,7 +7,7 @@ use trireme_crypto::{Digest, Signature};
 use crate::api::{Alarm, Effect, Outbox, Reject, To};
 use crate::message::{Message, SignedStateVote, StateCertificate, StateVote};
 use crate::replica::Replica;
-use crate::types::{MemberId, Slot, Tick};
+use crate::types::{MemberId, Signed, Slot, Tick};
 
 /// Own roots that are remembered to compare certificates with.
 const OWN_ROOTS: usize = 256;
@@ -215,6 +215,7 @@ impl Replica {
     /// Signs an own vote and keeps it, to be told to whoever connects.
     pub(crate) fn remember_state(&mut self, vote: StateVote) -> SignedStateVote {
         self.counters.signatures_made += 1;
+        self.keys.count_made(Signed::State);
         let signature = self.keys.sign(&vote.statement(&self.domain));
         let signed = SignedStateVote { vote, signature };
         self.state.remember(self.me, &signed);
@@ -240,6 +241,7 @@ impl Replica {
         let statement = vote.statement(&self.domain);
         let entries: Vec<(MemberId, Digest, Signature)> = votes.iter().map(|(m, s)| (*m, statement, *s)).collect();
         self.counters.signatures_verified += entries.len() as u64;
+        self.keys.count_checked(Signed::State, entries.len());
         let bad = self.keys.invalid(&entries);
         if bad.is_empty() {
             let certificate = StateCertificate { vote, votes };

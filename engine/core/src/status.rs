@@ -153,7 +153,7 @@ impl Replica {
             halted: self.halted,
             quarantine: self.quarantine(),
             pace_us: self.timing.pace_us(),
-            view_timer_us: self.timing.view_us(self.timer_rtt_us()),
+            view_timer_us: self.timing.view_us(self.timer_rtts()),
         }
     }
 }

@@ -26,6 +26,7 @@ impl Replica {
         let peer = &mut self.peers[usize::from(member)];
         peer.connected = true;
         peer.caught_up = Some(self.safety.view());
+        self.begin_with_a_quorum();
         let marks = self
             .lanes
             .iter()

@@ -90,7 +90,7 @@ impl Replica {
         if !waits {
             self.tend_at = None;
         } else if self.tend_at.is_none() {
-            let period = (self.timing.turnaround_us(self.timer_rtt_us()) / 8).clamp(TEND_US.0, TEND_US.1);
+            let period = (self.timing.turnaround_us(self.timer_rtts()) / 8).clamp(TEND_US.0, TEND_US.1);
             self.tend_at = Some(self.now.tick.plus(period << self.tend_doublings));
         }
     }

@@ -35,6 +35,15 @@ impl Mean {
     }
 }
 
+/// Round trips that the view timer is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TimerRtts {
+    /// min(RTT to the leader, `reached_us`).
+    pub(crate) own_us: u64,
+    /// The (f+1)-th largest RTT to members: within it q members were asked and have answered.
+    pub(crate) reached_us: u64,
+}
+
 /// What one replica measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Timing {
@@ -105,24 +114,25 @@ impl Timing {
         self.spread.us()
     }
 
-    /// R-TIMER's base. Before the first sample half a round trip stands for the spread: on a wide-area network the floor
-    /// alone would end the first view before its first block can commit.
-    fn base(&self, rtt_us: u64) -> u64 {
+    /// R-TIMER's base. Before the first sample half of the round trip to a quorum stands for the spread: on a wide-area
+    /// network the floor alone would end the first view before its first block can commit. (Not half of the one to the
+    /// leader: the leader itself and its neighbours wait for votes from far away like everybody else.)
+    fn base(&self, rtts: TimerRtts) -> u64 {
         let spread = match self.spread.us() {
-            0 => rtt_us / 2,
+            0 => rtts.reached_us / 2,
             measured => measured,
         };
-        self.floor_us.max(self.factor * spread + rtt_us)
+        self.floor_us.max(self.factor * spread + rtts.own_us)
     }
 
     /// How long the current view's leader has to get work committed.
-    pub(crate) fn view_us(&self, rtt_us: u64) -> u64 {
-        self.base(rtt_us).saturating_mul(1 << self.doublings.min(MAX_DOUBLINGS))
+    pub(crate) fn view_us(&self, rtts: TimerRtts) -> u64 {
+        self.base(rtts).saturating_mul(1 << self.doublings.min(MAX_DOUBLINGS))
     }
 
     /// How long it has to order a tip whose certificate it was sent.
-    pub(crate) fn turnaround_us(&self, rtt_us: u64) -> u64 {
-        (self.pace_us() + self.base(rtt_us)).saturating_mul(1 << self.turnaround_doublings.min(MAX_DOUBLINGS))
+    pub(crate) fn turnaround_us(&self, rtts: TimerRtts) -> u64 {
+        (self.pace_us() + self.base(rtts)).saturating_mul(1 << self.turnaround_doublings.min(MAX_DOUBLINGS))
     }
 
     /// The least time between two proposals, or two batches of a lane, while an earlier one is under way: a third of
@@ -185,13 +195,22 @@ impl Timing {
 mod tests {
     use super::*;
 
+    fn rtts(own_us: u64, reached_us: u64) -> TimerRtts {
+        TimerRtts { own_us, reached_us }
+    }
+
     #[test]
     fn the_first_view_has_time_for_a_commit_over_long_distances() {
         let mut timing = Timing::new(&Params::new(4, 1), Bugs::default());
-        assert!(timing.view_us(130_000) >= 4 * 130_000, "before anything was measured");
+        let far = rtts(130_000, 130_000);
+        assert!(timing.view_us(far) >= 4 * 130_000, "before anything was measured");
+        assert!(
+            timing.view_us(rtts(0, 130_000)) >= 4 * 130_000,
+            "the leader itself, and whoever stands beside it"
+        );
         timing.note_spread(1_000);
         assert_eq!(
-            timing.view_us(130_000),
+            timing.view_us(far),
             8_000 + 130_000,
             "afterwards what was measured counts"
         );
@@ -202,10 +221,10 @@ mod tests {
         let mut timing = Timing::new(&Params::new(4, 1), Bugs::default());
         let floor = timing.floor_us;
         timing.note_spread(30_000_000);
-        assert!(timing.view_us(0) <= timing.factor * floor, "the first sample");
+        assert!(timing.view_us(rtts(0, 0)) <= timing.factor * floor, "the first sample");
         (0..200).for_each(|_| timing.note_spread(1_000));
         timing.note_spread(30_000_000);
-        assert!(timing.view_us(0) <= timing.factor * floor / 2, "one of many");
+        assert!(timing.view_us(rtts(0, 0)) <= timing.factor * floor / 2, "one of many");
         let samples = (0..100).take_while(|_| {
             timing.note_spread(400_000);
             timing.spread_us() < 300_000

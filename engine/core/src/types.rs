@@ -115,6 +115,47 @@ impl Params {
     }
 }
 
+/// What members sign, told apart for the count of signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// Headers of batches.
+    Header,
+    /// Acks of batches.
+    Ack,
+    /// Blocks.
+    Block,
+    /// Votes on blocks.
+    Vote,
+    /// Timeouts.
+    Timeout,
+    /// Votes on states.
+    State,
+}
+
+impl Signed {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Signed; 6] = [
+        Signed::Header,
+        Signed::Ack,
+        Signed::Block,
+        Signed::Vote,
+        Signed::Timeout,
+        Signed::State,
+    ];
+
+    /// For status and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signed::Header => "header",
+            Signed::Ack => "ack",
+            Signed::Block => "block",
+            Signed::Vote => "vote",
+            Signed::Timeout => "timeout",
+            Signed::State => "state",
+        }
+    }
+}
+
 /// What a replica signs and checks member signatures with. The real one holds Ed25519 keys; the simulator has a fast
 /// keyed fake that nobody else can forge.
 pub trait Keys: Send + Sync {
@@ -126,6 +167,10 @@ pub trait Keys: Send + Sync {
     fn sign(&self, statement: &Digest) -> Signature;
     /// Positions of the entries whose signature does not verify under the member's key; an unknown member's never does.
     fn invalid(&self, entries: &[(MemberId, Digest, Signature)]) -> alloc::vec::Vec<usize>;
+    /// A signature of this kind is made. For statistics only.
+    fn count_made(&self, _what: Signed) {}
+    /// So many signatures of this kind are checked. For statistics only.
+    fn count_checked(&self, _what: Signed, _count: usize) {}
 }
 
 /// A client's identity is its public key.

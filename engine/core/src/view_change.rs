@@ -40,6 +40,8 @@ pub(crate) struct ViewChange {
     timeouts: Vec<Option<SignedTimeout>>,
     pub(crate) suspicion: Option<(View, Ground)>,
     pub(crate) entered_at: Tick,
+    /// Since the start a quorum was connected once: only from then on can a view be at fault.
+    pub(crate) met_quorum: bool,
     /// The leader of this view said that it cannot lead it.
     leader_gone: Option<View>,
     /// Per lane: since when a certified tip waits for its commit.
@@ -74,6 +76,7 @@ impl ViewChange {
             timeouts: vec![None; n],
             suspicion: None,
             entered_at: Tick::default(),
+            met_quorum: false,
             leader_gone: None,
             certified_since: vec![None; n],
             qc_since: None,
@@ -354,7 +357,7 @@ impl Replica {
             to: To::All,
             message: Message::Timeout(Box::new(signed)),
         }];
-        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtt_us()));
+        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtts()));
         let view = self.safety.view();
         self.append(vec![record], release, true, Done::TimedOut(view), out);
     }
@@ -509,7 +512,7 @@ impl Replica {
     pub(crate) fn tend_lanes(&mut self, out: &mut Outbox) -> bool {
         let rtt = self.peers[usize::from(self.leader())].rtt_us;
         let patience = 5_000 + 2 * rtt + self.timing.commit_us();
-        let bound = self.timing.turnaround_us(self.timer_rtt_us());
+        let bound = self.timing.turnaround_us(self.timer_rtts());
         let mut late = false;
         for lane in self.quorums.members() {
             let index = usize::from(lane);
@@ -608,10 +611,11 @@ impl Replica {
         if self.is_silent() {
             return;
         }
-        let limit = self.timing.view_us(self.timer_rtt_us());
-        let overdue = self
-            .oldest_uncommitted()
-            .is_some_and(|since| self.now.tick.since(since) >= limit);
+        let limit = self.timing.view_us(self.timer_rtts());
+        let overdue = self.change.met_quorum
+            && self
+                .oldest_uncommitted()
+                .is_some_and(|since| self.now.tick.since(since) >= limit);
         let leader = self.leader();
         let gone = leader != self.me
             && self.work_waits()
@@ -622,6 +626,15 @@ impl Replica {
             self.suspect(Ground::Turnaround, out);
         } else if !gone {
             self.revoke_suspicion(out);
+        }
+    }
+
+    /// Channels open one by one after a start, over long distances in half a second: the first view's timer starts with
+    /// the first quorum of them, or its leader would suspect itself alone.
+    pub(crate) fn begin_with_a_quorum(&mut self) {
+        if !self.change.met_quorum && self.connected().count() + 1 >= self.quorums.quorum() {
+            self.change.met_quorum = true;
+            self.change.entered_at = self.now.tick;
         }
     }
 
@@ -649,7 +662,7 @@ impl Replica {
     /// R-TIMER: whether the view that is left had half of its timer for work that waits here. A view that others leave at
     /// once, for a dead channel say, shows nothing about the timer.
     fn waited_in_vain(&self) -> bool {
-        let limit = self.timing.view_us(self.timer_rtt_us());
+        let limit = self.timing.view_us(self.timer_rtts());
         self.oldest_uncommitted()
             .is_some_and(|since| self.now.tick.since(since) >= limit / 2)
     }
@@ -659,7 +672,7 @@ impl Replica {
         if self.now.tick < self.change.resend_at {
             return;
         }
-        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtt_us()));
+        self.change.resend_at = self.now.tick.plus(self.timing.view_us(self.timer_rtts()));
         if let Some(signed) = self.change.timeouts[usize::from(self.me)].clone() {
             self.send(To::All, Message::Timeout(Box::new(signed)), out);
         }

@@ -6,8 +6,8 @@
 mod lab;
 
 use lab::{Actor, Lab, genesis, without};
-use trireme_core::View;
 use trireme_core::message::{Justify, Message};
+use trireme_core::{Input, View};
 
 /// A replica with a block that waits for its commit.
 fn with_work() -> (Lab, Actor) {
@@ -49,4 +49,26 @@ fn views_in_which_work_waited_for_nothing_double_it() {
             r3.hear_block(&first);
         }
     }
+}
+
+/// Over long distances channels open half a second after a start: a leader that has proposed its first block by then is
+/// not at fault, and says so to nobody.
+#[test]
+fn a_leader_that_nobody_reaches_yet_does_not_suspect_itself() {
+    let lab = Lab::new(4, 1);
+    let mut r0 = lab.replica(0, &without(""));
+    let suspects = |actor: &Actor| {
+        let said = |message: &Message| matches!(message, Message::Suspect { standing: true, .. });
+        actor.sent.iter().filter(|outbound| said(&outbound.message)).count()
+    };
+    r0.wait(20 * lab.params.timer_floor_us);
+    assert_eq!((r0.proposals().len(), suspects(&r0)), (1, 0));
+    for member in [1, 2] {
+        r0.step(Input::Rtt { member, us: 130_000 });
+        r0.step(Input::Connected(member));
+    }
+    r0.wait(260_000);
+    assert_eq!(suspects(&r0), 0, "two round trips are what a commit may take");
+    r0.wait(600_000);
+    assert!(suspects(&r0) > 0, "and then it is at fault");
 }

@@ -11,6 +11,9 @@ use crate::format::{Address, Checksum, ChecksumKey, FIRST_GROUP, Start};
 use crate::group::{Group, Seal};
 use crate::medium::{Done, Flush, Medium, Source, Work};
 
+/// Observations that wait for somebody who takes them; more are dropped.
+const OBSERVATIONS: usize = 1_024;
+
 /// The ticket of a background flush.
 const SYNC_TICKET: u64 = u64::MAX;
 
@@ -33,6 +36,15 @@ struct Flight {
 struct Unsynced {
     segment: u64,
     point: Point,
+}
+
+/// One group or flush, for statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A group of so many records was handed to the device.
+    Group(u64),
+    /// A flush took so many microseconds.
+    Flush(u64),
 }
 
 /// Counters of the flushes.
@@ -68,6 +80,7 @@ pub(crate) struct Flushes {
     unsynced: VecDeque<Unsynced>,
     syncing: Option<Point>,
     pub(crate) counts: FlushCounts,
+    observations: Vec<Observation>,
     reaped: Vec<Done>,
     bugs: Bugs,
 }
@@ -114,6 +127,7 @@ impl Flushes {
             unsynced: VecDeque::new(),
             syncing: None,
             counts: FlushCounts::default(),
+            observations: Vec::new(),
             reaped: Vec::new(),
             bugs: start.bugs,
         }
@@ -170,6 +184,7 @@ impl Flushes {
             sequence: group.last_sequence(),
         };
         let (address, bytes) = (group.address(), group.padded_bytes());
+        self.observe(Observation::Group(1 + point.sequence - group.first_sequence()));
         if address.offset == FIRST_GROUP {
             self.starts.push_back(Start {
                 segment: address.segment,
@@ -267,6 +282,18 @@ impl Flushes {
         self.counts.us_sum += elapsed_us;
         self.counts.us_last = elapsed_us;
         self.counts.us_max = self.counts.us_max.max(elapsed_us);
+        self.observe(Observation::Flush(elapsed_us));
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        if self.observations.len() < OBSERVATIONS {
+            self.observations.push(observation);
+        }
+    }
+
+    /// What was seen since the last call.
+    pub(crate) fn observed(&mut self) -> std::vec::Drain<'_, Observation> {
+        self.observations.drain(..)
     }
 
     /// Moves the prefix past finished flights. A later group that is finished waits for those before it.

@@ -59,6 +59,7 @@ mod window;
 
 pub use config::{DeviceChoice, Durability, FlushMethod, LogConfig};
 pub use error::{FullReason, LogError};
+pub use flushes::Observation;
 pub use log::{Log, LogStats};
 pub use opening::{Opening, Recovered};
 pub use release::{OldSegment, worth_releasing};

@@ -409,6 +409,11 @@ impl Log {
         self.index.get(key).is_some()
     }
 
+    /// Groups and flushes since the last call, at most a thousand of them.
+    pub fn observed(&mut self) -> impl Iterator<Item = crate::Observation> {
+        self.flushes.observed()
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> LogStats {
         let flushes = self.flushes.counts;

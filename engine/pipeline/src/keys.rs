@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use trireme_config::{Cluster, ReplicaKeys};
 use trireme_core::MemberId;
-use trireme_core::types::Keys;
+use trireme_core::types::{Keys, Signed as Kind};
 use trireme_crypto::{Digest, Domain, Signature, Signed, VerifyingKey, invalid_in_batch};
 
 use crate::error::ReplicaError;
@@ -22,6 +22,8 @@ pub struct MemberKeys {
     made: AtomicU64,
     verified: AtomicU64,
     equations: AtomicU64,
+    made_of: [AtomicU64; Kind::ALL.len()],
+    verified_of: [AtomicU64; Kind::ALL.len()],
 }
 
 impl MemberKeys {
@@ -47,12 +49,21 @@ impl MemberKeys {
             made: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             equations: AtomicU64::new(0),
+            made_of: Default::default(),
+            verified_of: Default::default(),
         })
     }
 
     /// Signatures made, signatures verified, equations they were verified in.
     pub fn counts(&self) -> [u64; 3] {
         [&self.made, &self.verified, &self.equations].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Signatures made and verified of each kind of statement.
+    pub fn counts_by_kind(&self) -> impl Iterator<Item = (Kind, u64, u64)> {
+        let load = |counts: &[AtomicU64], kind: Kind| counts[kind as usize].load(Ordering::Relaxed);
+        let all = Kind::ALL.into_iter();
+        all.map(move |kind| (kind, load(&self.made_of, kind), load(&self.verified_of, kind)))
     }
 }
 
@@ -93,6 +104,14 @@ impl Keys for MemberKeys {
         self.verified.fetch_add(entries.len() as u64, Ordering::Relaxed);
         self.equations.fetch_add(1, Ordering::Relaxed);
         invalid_among(&self.members, entries)
+    }
+
+    fn count_made(&self, what: Kind) {
+        self.made_of[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_checked(&self, what: Kind, count: usize) {
+        self.verified_of[what as usize].fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 

@@ -483,8 +483,8 @@ impl Work for Order {
         progress |= self.timeout(turn);
         progress |= self.idle(turn);
         progress |= self.hand_over();
-        if progress && self.passage.uncertified() {
-            self.passage.certify(self.replica.own_certified(), turn.now.tick);
+        if progress && self.passage.is_spreading() {
+            self.passage.spread(self.replica.own_certified(), turn.now.tick);
         }
         Ok(progress)
     }

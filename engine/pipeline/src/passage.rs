@@ -1,5 +1,5 @@
-//! The way of a replica's own operations through verification, dissemination, ordering and execution: where their
-//! time goes. Kept beside the core, from what goes in and comes out; counted in operations, recorded once for each
+//! The way of a replica's own operations through verification, batching, dissemination, ordering and execution: where
+//! their time goes. Kept beside the core, from what goes in and comes out; counted in operations, recorded once for each
 //! bundle or batch.
 
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value};
 use trireme_core::api::{Effect, Execution};
 use trireme_core::message::Batch;
-use trireme_core::record::Record;
+use trireme_core::record::{Record, VoteRecord};
 use trireme_core::{Height, MemberId, Slot, Tick};
 
 use crate::histogram::Histogram;
@@ -33,8 +33,10 @@ struct Taken {
 #[derive(Debug)]
 struct Cut {
     height: Height,
+    at: Tick,
     bundles: Vec<Taken>,
-    certified: Option<Tick>,
+    /// When a block that names it was accepted here, or its certificate was there.
+    spread: Option<Tick>,
 }
 
 /// A slot with own operations, in execution.
@@ -54,6 +56,7 @@ pub(crate) struct Passage {
     cuts: VecDeque<Cut>,
     executing: VecDeque<Executing>,
     verify: Histogram,
+    batching: Histogram,
     dissemination: Histogram,
     ordering: Histogram,
     execution: Histogram,
@@ -68,6 +71,7 @@ impl Passage {
             cuts: VecDeque::new(),
             executing: VecDeque::new(),
             verify: Histogram::times(),
+            batching: Histogram::times(),
             dissemination: Histogram::times(),
             ordering: Histogram::times(),
             execution: Histogram::times(),
@@ -90,8 +94,13 @@ impl Passage {
         match effect {
             Effect::Append { records, .. } => {
                 for record in records {
-                    if let Record::Batch(batch) = record {
-                        self.cut(batch);
+                    match record {
+                        Record::Batch(batch) => self.cut(batch, now),
+                        Record::Vote(VoteRecord::Accept(block)) => {
+                            let entry = block.block.cut.get(usize::from(self.me));
+                            self.spread(entry.map_or(0, |entry| entry.height), now);
+                        }
+                        Record::Vote(_) | Record::Ordering(_) => {}
                     }
                 }
             }
@@ -101,7 +110,7 @@ impl Passage {
     }
 
     /// A batch of the own lane holds the oldest bundles.
-    fn cut(&mut self, batch: &Batch) {
+    fn cut(&mut self, batch: &Batch, now: Tick) {
         let header = &batch.head.header;
         if header.lane != self.me || self.cuts.back().is_some_and(|last| last.height >= header.height) {
             return;
@@ -110,35 +119,37 @@ impl Passage {
         while ops < header.ops {
             let Some(next) = self.taken.pop_front() else { break };
             ops += next.ops;
+            self.batching.record(now.since(next.at), next.ops.into());
             bundles.push(next);
         }
         self.cuts.push_back(Cut {
             height: header.height,
+            at: now,
             bundles,
-            certified: None,
+            spread: None,
         });
     }
 
-    /// Own batches up to this height are certified.
-    pub(crate) fn certify(&mut self, height: Height, now: Tick) {
+    /// Own batches up to this height are certified, or named by a block that was accepted here.
+    pub(crate) fn spread(&mut self, height: Height, now: Tick) {
         for cut in &mut self.cuts {
             if cut.height > height {
                 break;
             }
-            cut.certify(&mut self.dissemination, now);
+            cut.spread(&mut self.dissemination, now);
         }
     }
 
-    /// A slot goes to execution. An own batch that was ordered before its certificate was seen here needed no time
-    /// of its own for ordering.
+    /// A slot goes to execution. An own batch that was ordered by others before its block was accepted here needed no
+    /// time of its own for ordering.
     fn order(&mut self, execution: &Execution, now: Tick) {
         let mut bundles = Vec::new();
         for batch in execution.batches.iter().filter(|batch| batch.lane == self.me) {
             while self.cuts.front().is_some_and(|cut| cut.height <= batch.height) {
                 let mut cut = self.cuts.pop_front().expect("just seen");
-                let certified = cut.certify(&mut self.dissemination, now);
+                let spread = cut.spread(&mut self.dissemination, now);
                 for bundle in &cut.bundles {
-                    self.ordering.record(now.since(certified), bundle.ops.into());
+                    self.ordering.record(now.since(spread), bundle.ops.into());
                 }
                 bundles.extend(cut.bundles);
             }
@@ -163,15 +174,16 @@ impl Passage {
         }
     }
 
-    /// Whether own batches wait for a certificate.
-    pub(crate) fn uncertified(&self) -> bool {
-        self.cuts.iter().any(|cut| cut.certified.is_none())
+    /// Whether own batches are on their way to the others.
+    pub(crate) fn is_spreading(&self) -> bool {
+        self.cuts.iter().any(|cut| cut.spread.is_none())
     }
 
     /// Its part of `stages`.
     pub(crate) fn status(&self) -> Map<String, Value> {
         let stages = [
             ("verify", &self.verify),
+            ("batching", &self.batching),
             ("dissemination", &self.dissemination),
             ("ordering", &self.ordering),
             ("execution", &self.execution),
@@ -183,13 +195,16 @@ impl Passage {
 }
 
 impl Cut {
-    /// Records the time until its certificate, once; when that was.
-    fn certify(&mut self, dissemination: &mut Histogram, now: Tick) -> Tick {
-        *self.certified.get_or_insert_with(|| {
+    /// Records the time that it took to be spread, once; when that was.
+    fn spread(&mut self, dissemination: &mut Histogram, now: Tick) -> Tick {
+        *self.spread.get_or_insert_with(|| {
             for bundle in &self.bundles {
-                dissemination.record(now.since(bundle.at), bundle.ops.into());
+                dissemination.record(now.since(self.at), bundle.ops.into());
             }
             now
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,10 @@ impl<D: PeerDoor> Peers<D> {
                     ..Member::default()
                 };
                 tracing::info!(member, "member connected");
+                // First, so that no timer that the connection starts takes the distance for nothing.
+                if self.links.messages.places() > 1 {
+                    self.tell_rtt(member, now);
+                }
                 self.links.messages.push(0, FromMember::Connected(member));
             }
             PeerEvent::Disconnected { peer, reason } => {

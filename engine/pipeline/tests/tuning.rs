@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use trireme_pipeline::metrics::{Kind, METRICS};
+use trireme_pipeline::metrics::{Kind, metrics};
 
 fn tuning() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tuning")
@@ -21,7 +21,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 
 /// Whether a replica exposes this name.
 fn exists(name: &str) -> bool {
-    METRICS.iter().any(|metric| {
+    metrics().any(|metric| {
         let part = name.strip_prefix(metric.name);
         match metric.kind {
             Kind::Histogram => matches!(part, Some("_bucket" | "_sum" | "_count")),

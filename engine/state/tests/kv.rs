@@ -18,6 +18,7 @@ enum Step {
     Delete(u8),
     /// Expects the key's version with this added: mostly the right one.
     Set(u8, u64, Vec<u8>),
+    Scan(u8, u16),
     Root,
 }
 
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => key().prop_map(Step::Get),
         2 => key().prop_map(Step::Delete),
         3 => (key(), 0..2u64, value()).prop_map(|(key, off, value)| Step::Set(key, off, value)),
+        2 => (key(), 1..9u16).prop_map(|(key, limit)| Step::Scan(key, limit)),
         1 => Just(Step::Root),
     ]
 }
@@ -74,7 +76,23 @@ impl Model {
                 }
                 None => OpResult::Absent.encode(),
             },
+            Op::Scan { start, limit } => self.scan(start, limit),
         }
+    }
+
+    /// Of values so short that a result has room for all of them.
+    fn scan(&self, start: &[u8], limit: u16) -> Vec<u8> {
+        let from: Vec<_> = self.map.range(start.to_vec()..).collect();
+        let more = from.len() > usize::from(limit);
+        let mut out = vec![8, u8::from(more)];
+        for (key, (version, value)) in from.into_iter().take(limit.into()) {
+            out.extend_from_slice(&u16::try_from(key.len()).unwrap().to_le_bytes());
+            out.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+            out.extend_from_slice(&version.to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(value);
+        }
+        out
     }
 
     fn root(&self) -> Digest {
@@ -124,6 +142,7 @@ proptest! {
                 Step::Put(k, v) => { key = [*k]; value = v; Op::Put { key: &key, value } }
                 Step::Get(k) => { key = [*k]; Op::Get { key: &key } }
                 Step::Delete(k) => { key = [*k]; Op::Delete { key: &key } }
+                Step::Scan(k, limit) => { key = [*k]; Op::Scan { start: &key, limit: *limit } }
                 Step::Set(k, off, v) => {
                     key = [*k];
                     (value, expected) = (v, model.version(&key) + off);
@@ -143,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_encodes_to_the_same_bytes(tag in 0..9u8, rest in vec(prop_oneof![0..4u8, any::<u8>()], 0..40)) {
+    fn what_is_accepted_encodes_to_the_same_bytes(tag in 0..10u8, rest in vec(prop_oneof![0..4u8, any::<u8>()], 0..40)) {
         let mut bytes = vec![tag];
         bytes.extend(rest);
         if let Ok(op) = Op::decode(&bytes) {

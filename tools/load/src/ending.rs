@@ -1,12 +1,11 @@
 //! What becomes of requests: counts, histories, records, and second requests of operations that have two.
 
 use trireme_client::{Completion, SubmitError};
-use trireme_history::Kind;
 
 use crate::history::Ended;
 use crate::making::{FollowUp, Load};
 use crate::options::LoadError;
-use crate::payload::{Asked, Effect, effect};
+use crate::payload::{Asked, Effect, Kind, effect};
 use crate::workload::Operation;
 
 /// So many refusals in a row without one acknowledgement end the run: it would measure nothing else.

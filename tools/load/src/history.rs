@@ -54,7 +54,7 @@ impl Historian {
     }
 
     pub(crate) fn record(&mut self, ended: &Ended<'_>) -> Result<(), LoadError> {
-        self.write(&row(ended))
+        row(ended).map_or(Ok(()), |row| self.write(&row))
     }
 
     pub(crate) fn finish(mut self) -> Result<(), LoadError> {
@@ -84,15 +84,17 @@ pub(crate) fn value_name(value: &[u8]) -> String {
     digest.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn row(ended: &Ended<'_>) -> Row {
+/// Nothing for an operation that histories have no word for.
+fn row(ended: &Ended<'_>) -> Option<Row> {
     let asked = ended.asked;
+    let op = asked.kind.recorded()?;
     let key = key_name(asked.key);
     let mut row = Row {
         client: ended.client,
-        op: asked.kind,
+        op,
         key: String::from_utf8_lossy(&key).into_owned(),
         value: asked.value.clone(),
-        expected: (asked.kind == Kind::Cas).then_some(asked.expected),
+        expected: (op == Kind::Cas).then_some(asked.expected),
         // Rounded so that the operation seems to take longer: an overlap too many excuses, one too few would accuse.
         invoke_us: ended.sent_ns / 1_000,
         return_us: Some(ended.now_ns.div_ceil(1_000)),
@@ -107,7 +109,7 @@ fn row(ended: &Ended<'_>) -> Row {
         Err(error) if error.outcome_unknown() => leave_open(&mut row, Outcome::Unknown),
         Err(_) => leave_open(&mut row, Outcome::Failed),
     }
-    row
+    Some(row)
 }
 
 fn leave_open(row: &mut Row, outcome: Outcome) {
@@ -125,7 +127,9 @@ fn tell(row: &mut Row, result: &kv::OpResult<'_>) {
         kv::OpResult::Deleted { version } => (Told::Deleted, Some(version)),
         kv::OpResult::Mismatch { version } => (Told::Mismatch, Some(version)),
         // The store says that nothing changed.
-        kv::OpResult::Full | kv::OpResult::Malformed(_) => return leave_open(row, Outcome::Failed),
+        kv::OpResult::Full | kv::OpResult::Malformed(_) | kv::OpResult::Found(_) => {
+            return leave_open(row, Outcome::Failed);
+        }
     };
     (row.result, row.version) = (Some(told), version);
 }
@@ -133,6 +137,7 @@ fn tell(row: &mut Row, result: &kv::OpResult<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Kind as Ask;
 
     fn ended<'a>(asked: &'a Asked, result: Result<&'a [u8], &'a SubmitError>) -> Row {
         row(&Ended {
@@ -142,6 +147,7 @@ mod tests {
             now_ns: 5_001,
             result,
         })
+        .expect("histories have a word for it")
     }
 
     #[test]
@@ -151,7 +157,7 @@ mod tests {
             kind,
             key: 3,
             bytes: 0,
-            value: (kind != Kind::Get).then(|| "v".to_owned()),
+            value: (kind != Ask::Get).then(|| "v".to_owned()),
             expected: 4,
         };
         let value = kv::OpResult::Value {
@@ -159,7 +165,7 @@ mod tests {
             value: b"hello",
         }
         .encode();
-        let get = asked(Kind::Get);
+        let get = asked(Ask::Get);
         let row = ended(&get, Ok(&value));
         assert_eq!((row.invoke_us, row.return_us, row.version), (1, Some(6), Some(6)));
         assert_eq!(
@@ -167,13 +173,13 @@ mod tests {
             (Some(value_name(b"hello")), "key-000000000003")
         );
         let mismatch = kv::OpResult::Mismatch { version: 9 }.encode();
-        let cas = asked(Kind::Cas);
+        let cas = asked(Ask::Cas);
         let row = ended(&cas, Ok(&mismatch));
         assert_eq!(
             (row.expected, row.version, row.result),
             (Some(4), Some(9), Some(Told::Mismatch))
         );
-        let put = asked(Kind::Put);
+        let put = asked(Ask::Put);
         let cases = [
             (Err(&SubmitError::TimedOut), Outcome::Unknown),
             (Err(&SubmitError::Overloaded), Outcome::Failed),

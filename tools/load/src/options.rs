@@ -146,6 +146,10 @@ impl LoadOptions {
                 "history, workload: of the key-value store only",
             ),
             (
+                self.history.is_none() || !self.workload.mix.has(crate::workload::Operation::Scan),
+                "history: it has no place for scans",
+            ),
+            (
                 self.history.is_none() || self.parts == 1,
                 "history: of one process only, whose clock orders it",
             ),

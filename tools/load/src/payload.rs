@@ -1,7 +1,7 @@
 //! Requests that follow from a seed. Values are cut from a pool of random bytes: a copy, not a number for each byte.
 
 use trireme_config::AppKind;
-use trireme_history::Kind;
+use trireme_history as history;
 use trireme_state::kv;
 
 use crate::history::value_name;
@@ -13,6 +13,29 @@ use crate::workload::{Deck, Operation};
 
 /// Bytes of random data that values are cut from.
 const POOL_BYTES: usize = 1 << 20;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Put,
+    Get,
+    Delete,
+    Cas,
+    Scan,
+}
+
+impl Kind {
+    /// As a history has it; scans have no place there.
+    pub(crate) fn recorded(self) -> Option<history::Kind> {
+        match self {
+            Self::Put => Some(history::Kind::Put),
+            Self::Get => Some(history::Kind::Get),
+            Self::Delete => Some(history::Kind::Delete),
+            Self::Cas => Some(history::Kind::Cas),
+            Self::Scan => None,
+        }
+    }
+}
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -35,6 +58,7 @@ pub(crate) struct Asked {
 pub(crate) struct Payloads {
     app: AppKind,
     value_bytes: Sizes,
+    scan_length: Sizes,
     deck: Deck,
     keys: Keys,
     /// Whether values need names.
@@ -58,6 +82,7 @@ impl Payloads {
         Self {
             app: options.app,
             value_bytes: workload.value,
+            scan_length: workload.scan_length,
             deck: Deck::new(&workload.mix),
             keys: Keys::new(
                 workload.distribution,
@@ -78,7 +103,8 @@ impl Payloads {
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Asked {
         let operation = self.deck.draw(&mut self.random);
         let kind = match operation {
-            Operation::Read | Operation::Scan | Operation::ReadModifyWrite => Kind::Get,
+            Operation::Read | Operation::ReadModifyWrite => Kind::Get,
+            Operation::Scan => Kind::Scan,
             Operation::Update | Operation::Insert => Kind::Put,
             Operation::Delete => Kind::Delete,
             Operation::CompareAndSet => Kind::Cas,
@@ -114,6 +140,10 @@ impl Payloads {
             .ok()
             .and_then(|place| self.versions.get(place).copied())
             .unwrap_or(0);
+        let limit = match kind {
+            Kind::Scan => self.scan_length.draw(&mut self.random),
+            _ => 0,
+        };
         let (name, value) = (key_name(key), self.value.as_slice());
         let key_bytes = &name[..];
         let op = match kind {
@@ -124,6 +154,10 @@ impl Payloads {
                 key: key_bytes,
                 expected,
                 value,
+            },
+            Kind::Scan => kv::Op::Scan {
+                start: key_bytes,
+                limit: u16::try_from(limit).expect("a scan's length is bounded"),
             },
         };
         out.clear();
@@ -217,6 +251,8 @@ pub(crate) fn effect(app: AppKind, kind: Kind, result: &[u8]) -> Effect {
         (Kind::Put | Kind::Cas, Ok(R::Written { .. }))
         | (Kind::Get, Ok(R::Value { .. }))
         | (Kind::Delete, Ok(R::Deleted { .. })) => Effect::Done,
+        (Kind::Scan, Ok(R::Found(found))) if found.keys().next().is_some() => Effect::Done,
+        (Kind::Scan, Ok(R::Found(_))) => Effect::NotFound,
         (Kind::Get | Kind::Delete, Ok(R::Absent)) => Effect::NotFound,
         (Kind::Cas, Ok(R::Mismatch { .. })) => Effect::Conflict,
         _ => Effect::None,
@@ -304,6 +340,7 @@ mod tests {
                 kv::Op::Put { .. } => drop(kinds.insert(1)),
                 kv::Op::Get { .. } => drop(kinds.insert(2)),
                 kv::Op::Delete { .. } => drop(kinds.insert(3)),
+                kv::Op::Scan { .. } => panic!("nobody asked for scans"),
             }
         }
         assert_eq!(kinds.len(), 4);
@@ -321,6 +358,28 @@ mod tests {
         let (get, put) = (kv::Op::decode(&first).unwrap(), kv::Op::decode(&second).unwrap());
         assert!(matches!(get, kv::Op::Get { .. }) && matches!(put, kv::Op::Put { .. }));
         assert_eq!((get.key(), then.operation), (put.key(), Operation::ReadModifyWrite));
+    }
+
+    #[test]
+    fn scans_begin_at_keys_and_have_the_lengths_that_were_asked_for() {
+        let mut payloads = Payloads::new(&options(Workload {
+            keys: 10,
+            ..Workload::named("ycsb-e").unwrap()
+        }));
+        let (mut out, mut limits, mut inserts) = (Vec::new(), BTreeSet::new(), 0);
+        for _ in 0..2_000 {
+            let asked = payloads.next(&mut out);
+            match kv::Op::decode(&out).unwrap() {
+                kv::Op::Scan { start, limit } => {
+                    assert_eq!((start, asked.kind.recorded()), (&key_name(asked.key)[..], None));
+                    limits.insert(limit);
+                }
+                kv::Op::Put { .. } => inserts += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((limits.first(), limits.last()), (Some(&1), Some(&100)));
+        assert!((50..150).contains(&inserts), "{inserts}");
     }
 
     #[test]

@@ -223,6 +223,9 @@ pub struct Step {
     pub rate: f64,
     /// That were acknowledged.
     pub throughput_ops_s: f64,
+    /// How many were acknowledged, those before the measured time included.
+    #[serde(default)]
+    pub acknowledged: u64,
     /// Their latency.
     pub latency_us: LatencyUs,
     /// Requests that failed or have no answer.
@@ -239,6 +242,7 @@ impl Step {
         Self {
             rate,
             throughput_ops_s: record.summary.throughput_ops_s,
+            acknowledged: record.summary.acknowledged,
             latency_us: record.summary.latency_us,
             failed: record.summary.failed + record.summary.unknown,
             broken: slo.broken_by(record),

@@ -251,7 +251,14 @@ impl Run {
         };
         let mut stages = table("stages_us");
         let total = stages.remove("total");
-        let way = ["ingress", "verify", "dissemination", "ordering", "execution"];
+        let way = [
+            "ingress",
+            "verify",
+            "batching",
+            "dissemination",
+            "ordering",
+            "execution",
+        ];
         let stages = way
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), *stages.get(*name)?)));
@@ -282,13 +289,35 @@ fn second(from_s: f64, length_s: f64, ops_s: f64, latencies: &Histogram<u64>) ->
     }
 }
 
+/// What members sign, as reports name it and as people do.
+const STATEMENTS: [(&str, &str); 6] = [
+    ("header", "members: batch headers"),
+    ("ack", "members: acks"),
+    ("block", "members: blocks"),
+    ("vote", "members: votes"),
+    ("timeout", "members: timeouts"),
+    ("state", "members: state votes"),
+];
+
 fn signatures_of(value: &Value) -> Option<Signatures> {
-    let kinds = value.get("signatures").and_then(Value::as_object);
     let per = |of: Option<&Value>| of.and_then(Value::as_f64);
+    let statements = value.get("member_signatures").filter(|kinds| kinds.is_object());
+    let fine: Vec<_> = STATEMENTS
+        .iter()
+        .filter_map(|(key, name)| {
+            let counts = statements?.get(key)?;
+            Some(((*name).to_owned(), per(counts.get("made")), per(counts.get("verified"))))
+        })
+        .collect();
+    let mut kinds = value.get("signatures").and_then(Value::as_object).cloned();
+    if let (Some(kinds), false) = (&mut kinds, fine.is_empty()) {
+        kinds.remove("members");
+    }
     let kinds: Vec<_> = match kinds {
         Some(kinds) => kinds
             .iter()
             .map(|(kind, counts)| (kind.clone(), per(counts.get("made")), per(counts.get("verified"))))
+            .chain(fine)
             .collect(),
         None => {
             let made = per(value.get("signatures_made_per_op"));

@@ -8,6 +8,7 @@ use trireme_config::Cluster;
 use trireme_pipeline::snapshots::{self, Summary};
 
 use crate::files;
+use crate::progress::Waiting;
 use crate::say::say;
 
 #[derive(Debug, Args)]
@@ -52,20 +53,27 @@ pub(crate) struct RestoreArgs {
 
 pub(crate) fn backup(args: BackupArgs) -> Result<()> {
     if let Some(BackupCommand::Verify { file, cluster }) = args.command {
-        let summary = snapshots::verify(&file, &files::cluster(&cluster)?)?;
+        let cluster = files::cluster(&cluster)?;
+        let waiting = Waiting::on(format!("checking {}", size(&file)));
+        let summary = snapshots::verify(&file, &cluster)?;
+        drop(waiting);
         say!("{} is sound\n{}", file.display(), describe(&summary));
         return Ok(());
     }
     let (dir, out) = (args.dir.expect("required"), args.out.expect("required"));
     let (data_dir, cluster) = place(&dir, args.cluster.as_deref())?;
+    let waiting = Waiting::on("copying and checking the newest checkpoint".to_owned());
     let summary = snapshots::backup(&data_dir, &out, &cluster)?;
+    drop(waiting);
     say!("wrote {}\n{}", out.display(), describe(&summary));
     Ok(())
 }
 
 pub(crate) fn restore(args: &RestoreArgs) -> Result<()> {
     let (data_dir, cluster) = place(&args.into, args.cluster.as_deref())?;
+    let waiting = Waiting::on(format!("checking and copying {}", size(&args.file)));
     let summary = snapshots::restore(&args.file, &data_dir, &cluster)?;
+    drop(waiting);
     say!(
         "restored into {}\n{}\n\
          The replica that starts there has forgotten what it signed: it comes up quarantined, fetches what is newer, and\n\
@@ -74,6 +82,12 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<()> {
         describe(&summary)
     );
     Ok(())
+}
+
+/// A file's size for people; its errors are told by whoever opens it.
+fn size(file: &Path) -> String {
+    let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 /// The data directory that is meant, and the cluster.

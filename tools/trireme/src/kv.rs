@@ -1,4 +1,4 @@
-//! `trireme put`, `get`, `delete`, `cas`: one operation on the replicated key-value store.
+//! `trireme put`, `get`, `delete`, `cas`, `scan`: one operation on the replicated key-value store.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use trireme_client::{Client, Options};
 use trireme_config::AppKind;
-use trireme_state::kv::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Op, OpResult};
+use trireme_state::kv::{FoundKey, MAX_KEY_BYTES, MAX_SCAN_KEYS, MAX_VALUE_BYTES, Op, OpResult};
 
 use crate::files;
 use crate::say::say;
@@ -56,6 +56,18 @@ pub(crate) struct CasArgs {
     /// The version that the key must have; 0: it must be absent
     expected: u64,
     value: String,
+}
+
+/// Arguments of `trireme scan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// The first key, or the place where it would stand
+    start: String,
+    /// The most keys to show
+    #[arg(default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_SCAN_KEYS)))]
+    limit: u16,
 }
 
 /// Runs `trireme put`.
@@ -116,6 +128,28 @@ pub(crate) fn cas(args: CasArgs) -> Result<()> {
     })
 }
 
+/// Runs `trireme scan`: a line for each key, with its version and value, and to the standard error whether there are more.
+pub(crate) fn scan(args: ScanArgs) -> Result<()> {
+    let op = Op::Scan {
+        start: args.start.as_bytes(),
+        limit: args.limit,
+    };
+    run(&args.connection, op, |result| match result {
+        OpResult::Found(found) => {
+            let mut out = std::io::stdout().lock();
+            for FoundKey { key, version, value } in found.keys() {
+                write!(out, "{}\t{version}\t", key.escape_ascii())?;
+                writeln!(out, "{}", value.escape_ascii())?;
+            }
+            if found.more() {
+                eprintln!("trireme: more keys follow");
+            }
+            Ok(())
+        }
+        other => unexpected(&other),
+    })
+}
+
 fn written(result: &OpResult<'_>) -> Result<()> {
     match result {
         OpResult::Written { version } => {
@@ -135,7 +169,7 @@ fn unexpected(result: &OpResult<'_>) -> Result<()> {
 fn run(connection: &Connection, op: Op<'_>, show: impl FnOnce(OpResult<'_>) -> Result<()>) -> Result<()> {
     let (key, value) = match op {
         Op::Put { key, value } | Op::CompareAndSet { key, value, .. } => (key, value),
-        Op::Get { key } | Op::Delete { key } => (key, &[][..]),
+        Op::Get { key } | Op::Delete { key } | Op::Scan { start: key, .. } => (key, &[][..]),
     };
     ensure!(
         (1..=MAX_KEY_BYTES).contains(&key.len()),

@@ -29,6 +29,18 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What TRIREME_LOG_FORMAT says; text without it.
+    pub(crate) fn of_environment() -> anyhow::Result<LogFormat> {
+        use clap::ValueEnum as _;
+        let Ok(name) = std::env::var("TRIREME_LOG_FORMAT") else {
+            return Ok(LogFormat::Text);
+        };
+        let known = LogFormat::from_str(&name, false);
+        known.map_err(|_| anyhow::anyhow!("TRIREME_LOG_FORMAT is {name:?}: text or json"))
+    }
+}
+
 /// From here on what happens is written to the standard error, as far as TRIREME_LOG asks for it.
 pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attention;
 mod backup;
 mod bench;
 mod chaos;
@@ -20,6 +21,7 @@ mod names;
 mod parent;
 mod probe;
 mod proc;
+mod progress;
 mod replica;
 mod report;
 mod say;
@@ -63,6 +65,8 @@ enum Command {
     Delete(kv::DeleteArgs),
     /// Write a key if it has a given version
     Cas(kv::CasArgs),
+    /// Read keys in their order
+    Scan(kv::ScanArgs),
     /// Send a load to a cluster
     Load(load::LoadArgs),
     /// Measure this engine, raft in it and etcd in turn on this machine, and show them on one HTML page
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Get(args) => kv::get(args),
         Command::Delete(args) => kv::delete(args),
         Command::Cas(args) => kv::cas(args),
+        Command::Scan(args) => kv::scan(args),
         Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(&args),
         Command::Top(args) => top::run(&args),

@@ -18,9 +18,9 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// How to write what happens to the standard error. TRIREME_LOG says what is written: "info", "debug",
-    /// "trireme_transport=trace,info"
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    /// "trireme_transport=trace,info" [default: what TRIREME_LOG_FORMAT says, or text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// End when this process, the one that started the replica, ends
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<u32>,
@@ -31,7 +31,8 @@ pub(crate) fn run(args: &ReplicaArgs) -> Result<()> {
     if let Some(pid) = args.parent {
         parent::end_with_parent(Signal::KILL, Some(pid))?;
     }
-    logging::start(args.log_format);
+    let format = args.log_format.map_or_else(LogFormat::of_environment, Ok)?;
+    logging::start(format);
     let files = files::replica(&args.config)?;
     let observer: Box<dyn Observer + Send> = match &files.config.executed_stream {
         Some(path) => Box::new(Stream::new(path.clone())?),

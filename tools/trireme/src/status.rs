@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use trireme_config::Cluster;
 
+use crate::attention;
 use crate::files;
 use crate::health::Health;
 use crate::names;
@@ -129,6 +130,15 @@ impl Snapshots {
 pub(crate) struct MemberSignatures {
     pub(crate) made: u64,
     pub(crate) verified: u64,
+    /// The same by what was signed.
+    #[serde(default)]
+    pub(crate) by_kind: BTreeMap<String, MadeAndVerified>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct MadeAndVerified {
+    pub(crate) made: u64,
+    pub(crate) verified: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -229,7 +239,8 @@ fn print(args: &StatusArgs, cluster: &Cluster, health: Health, answers: Vec<Resu
             print!("\x1b[H\x1b[2J"); // The terminal is cleared: each table stands where the last one stood.
         }
         let sentence = health.sentence(&answers);
-        say!("{}{sentence}", table(answers));
+        let attention = sentences(&answers);
+        say!("{}{attention}{sentence}", table(answers));
         return Ok(());
     }
     let entry = |(member, answer): (usize, Result<Value>)| match answer {
@@ -243,6 +254,16 @@ fn print(args: &StatusArgs, cluster: &Cluster, health: Health, answers: Vec<Resu
         None => say!("{}", serde_json::to_string_pretty(&all)?),
     }
     Ok(())
+}
+
+/// What somebody should know, a line each.
+fn sentences(answers: &[Result<Value>]) -> String {
+    let of = |(member, answer): (usize, &Result<Value>)| {
+        let all = answer.iter().flat_map(attention::of).collect::<Vec<_>>();
+        let line = move |(_, text): (attention::Weight, String)| format!("replica {member} {text}\n");
+        all.into_iter().map(line).collect::<String>()
+    };
+    answers.iter().enumerate().map(of).collect()
 }
 
 fn table(answers: Vec<Result<Value>>) -> String {

@@ -1,6 +1,6 @@
 //! Operations and results of the key-value store.
 
-use trireme_state::kv::{BadOp, Op, OpResult};
+use trireme_state::kv::{BadOp, Kv, Op, OpResult};
 
 use super::Samples;
 
@@ -13,6 +13,9 @@ pub(super) fn run(bytes: &[u8]) -> bool {
     let result = OpResult::decode(bytes);
     if let Ok(result) = &result {
         assert_eq!(result.encode(), bytes, "a result is written as it was read");
+        if let OpResult::Found(found) = result {
+            assert!(found.keys().is_sorted_by(|a, b| a.key < b.key));
+        }
     }
     op.is_ok() || result.is_ok()
 }
@@ -32,6 +35,13 @@ pub(super) fn samples() -> Samples {
             },
         ),
     ];
+    let found = {
+        let mut store = Kv::new();
+        for (key, value) in [(key, value), (b"other", b"")] {
+            store.run(&Op::Put { key, value }, |_| ());
+        }
+        store.run(&Op::Scan { start: b"a", limit: 2 }, |found| found.encode())
+    };
     let results = [
         ("written", OpResult::Written { version: 1 }),
         ("value", OpResult::Value { version: 2, value }),
@@ -43,5 +53,9 @@ pub(super) fn samples() -> Samples {
     ];
     let ops = ops.map(|(name, op)| (name.to_owned(), op.encode()));
     let results = results.map(|(name, result)| (name.to_owned(), result.encode()));
-    ops.into_iter().chain(results).collect()
+    let scans = [
+        ("scan".to_owned(), Op::Scan { start: key, limit: 7 }.encode()),
+        ("found".to_owned(), found),
+    ];
+    ops.into_iter().chain(results).chain(scans).collect()
 }

@@ -17,7 +17,7 @@ use trireme_core::message::Envelope;
 use trireme_core::types::Epoch;
 use trireme_core::wire::{encode_envelope, is_bulk};
 use trireme_core::{Tick, To};
-use trireme_log::{Durability, Entry, Log, LogConfig, LogError, Lsn};
+use trireme_log::{Durability, Entry, Log, LogConfig, LogError, Lsn, Observation};
 use trireme_transport::Class;
 
 use crate::clock::{Clock, Timer};
@@ -92,6 +92,9 @@ pub(crate) struct LogStage {
     now: Tick,
     /// From an append to its durability.
     flush: Histogram,
+    /// Flushes by themselves, and records in a group.
+    flushes: Histogram,
+    groups: Histogram,
 }
 
 /// How the stage treats its log: below what room new requests are refused, and when it writes.
@@ -175,12 +178,20 @@ impl LogStage {
             releases,
             now: Tick::default(),
             flush: Histogram::times(),
+            flushes: Histogram::times(),
+            groups: Histogram::sizes(),
         }
     }
 
     /// Asks the log how far it is durable, and lets go what waited for that.
     fn reap(&mut self) -> Result<bool, ReplicaError> {
         self.durable = self.log.poll()?;
+        for observation in self.log.observed() {
+            match observation {
+                Observation::Group(records) => self.groups.record(records, 1),
+                Observation::Flush(us) => self.flushes.record(us, 1),
+            }
+        }
         let mut progress = false;
         while let Some(front) = self.waiting.front_mut() {
             if front.lsn > self.durable {
@@ -430,6 +441,8 @@ impl Work for LogStage {
                 "flush_us_sum": stats.flush_us_sum,
                 "flush_us_last": stats.flush_us_last,
                 "flush_us_max": stats.flush_us_max,
+                "flush_times": self.flushes.status(),
+                "group_sizes": self.groups.status(),
                 "bytes_appended": stats.bytes_appended,
                 "bytes_written": stats.bytes_written,
                 "free_bytes": stats.free_bytes,

@@ -1,6 +1,6 @@
 //! The status in the text format of Prometheus.
 //!
-//! A metric is one row of [`METRICS`]: its name, its kind, what it means, and where in the status document its values
+//! A metric is one row of [`metrics`]: its name, its kind, what it means, and where in the status document its values
 //! stand. To add one, put the number into the status of a stage and a row into the table; `METRICS.md` lists them for
 //! people, and a test compares both.
 
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-pub use table::METRICS;
+pub use table::metrics;
 
 /// What kind of number a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Kind {
 }
 
 /// Where in the status the values stand. In a path, `*` stands for every key of an object and `#name` for every element
-/// of an array, told apart by its `name`; each gives the value of one label.
+/// of an array, told apart by its `name`; each gives the value of one label. `=` at the end takes a text for the label of a 1.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     /// At this path.
@@ -68,7 +68,7 @@ pub struct Metric {
 pub fn expose(status: &Value) -> String {
     let mut out = String::with_capacity(64 << 10);
     let replica = status["member"].as_u64().unwrap_or_default().to_string();
-    for metric in METRICS {
+    for metric in metrics() {
         metric.expose(status, &replica, &mut out);
     }
     out
@@ -179,6 +179,7 @@ fn walk<'a>(
         labels
     };
     match (segment.strip_prefix('#'), value) {
+        (None, Value::String(text)) if segment == "=" => found.push((with(text.clone()), &Value::Bool(true))),
         (Some(key), Value::Array(list)) => {
             for element in list {
                 let label = match &element[key] {

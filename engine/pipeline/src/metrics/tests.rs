@@ -27,7 +27,7 @@ fn the_page_lists_every_metric_and_no_other() {
         .lines()
         .filter(|line| line.starts_with("| `") && !line.starts_with("| `/"))
         .collect();
-    let table: Vec<String> = METRICS.iter().map(row).collect();
+    let table: Vec<String> = metrics().map(row).collect();
     let expected: BTreeSet<&str> = table.iter().map(String::as_str).collect();
     let missing: Vec<_> = expected.difference(&page).collect();
     let stale: Vec<_> = page.difference(&expected).collect();
@@ -41,7 +41,7 @@ fn the_page_lists_every_metric_and_no_other() {
 #[test]
 fn names_are_as_prometheus_wants_them() {
     let mut names = BTreeSet::new();
-    for metric in METRICS {
+    for metric in metrics() {
         let Metric { name, kind, help, .. } = metric;
         assert!(names.insert(name), "{name} is there twice");
         assert!(
@@ -58,7 +58,7 @@ fn names_are_as_prometheus_wants_them() {
         let wildcards = match metric.source {
             Source::At(path) => path
                 .split('/')
-                .filter(|part| *part == "*" || part.starts_with('#'))
+                .filter(|part| matches!(*part, "*" | "=") || part.starts_with('#'))
                 .count(),
             Source::Several(_) => 1,
             Source::Info => metric.labels.len(),
@@ -77,13 +77,14 @@ fn a_status_is_rendered() {
         "member": 2, "view": 7, "halted": false, "pace_us": 1500,
         "peers": [{ "member": 0, "rtt_us": 2_000 }, { "member": 1, "rtt_us": null }],
         "stages": { "log": { "count": 3, "sum_us": 40, "le_us": [10, 15], "at_or_below": [1, 2] } },
-        "clients": { "refused": { "a \"b\"": 4 } },
+        "clients": { "refused": { "a \"b\"": 4 } }, "quarantined": true, "quarantine": { "cause": "log missing" },
     });
     let text = expose(&status);
     let has = |line: &str| assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
     has("# TYPE trireme_view gauge");
     has("trireme_view{replica=\"2\"} 7");
     has("trireme_halted{replica=\"2\"} 0");
+    has("trireme_quarantine{replica=\"2\",cause=\"log missing\"} 1");
     has("trireme_proposal_pace_seconds{replica=\"2\"} 0.0015");
     has("trireme_peer_rtt_seconds{replica=\"2\",peer=\"0\"} 0.002");
     assert!(

@@ -1,6 +1,7 @@
 //! What the order stage says of itself and of the core.
 
 use serde_json::{Map, Value, json};
+use trireme_core::types::Signed;
 use trireme_core::{Counters, LaneStatus, MemberId, Status};
 
 use super::Order;
@@ -28,7 +29,12 @@ impl Order {
 
     fn signatures(&self) -> Value {
         let [made, verified, equations] = self.keys.counts();
-        json!({ "made": made, "verified": verified, "equations": equations })
+        let kind = |(kind, made, verified): (Signed, u64, u64)| {
+            let counts = json!({ "made": made, "verified": verified });
+            (kind.name().to_owned(), counts)
+        };
+        let by_kind: Map<String, Value> = self.keys.counts_by_kind().map(kind).collect();
+        json!({ "made": made, "verified": verified, "equations": equations, "by_kind": by_kind })
     }
 
     fn work(&self) -> Value {

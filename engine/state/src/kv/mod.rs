@@ -1,4 +1,5 @@
-//! A key-value store: put, get, delete, compare-and-set, with versions and an authenticated root.
+//! A key-value store: put, get, delete, compare-and-set, scans in the order of keys, with versions and an authenticated
+//! root.
 //!
 //! Every successful write takes the next revision of the store, from 1, and the key's version is the revision that
 //! wrote it. So a version names one write for ever: a compare-and-set cannot be fooled by a key that was deleted and
@@ -14,7 +15,9 @@
 
 mod leaf;
 mod op;
+mod scan;
 mod store;
 
 pub use op::{BadOp, MAX_KEY_BYTES, MAX_VALUE_BYTES, Op, OpResult};
+pub use scan::{Found, FoundKey, MAX_SCAN_KEYS};
 pub use store::{Kv, KvLimits};

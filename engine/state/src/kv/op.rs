@@ -5,6 +5,7 @@
 //! get              [2][key_len u16][key]
 //! delete           [3][key_len u16][key]
 //! compare-and-set  [4][key_len u16][key][expected version u64][value to the end]
+//! scan             [5][key_len u16][first key][limit u16]
 //!
 //! written          [1][version u64]
 //! value            [2][version u64][value to the end]
@@ -13,12 +14,14 @@
 //! mismatch         [5][version u64]
 //! full             [6]
 //! malformed        [7][reason u8]
+//! found            [8], see [`Found`]
 //! ```
 //!
 //! One byte string for each value; nothing follows.
 
 use std::fmt;
 
+use super::scan::{Found, MAX_SCAN_KEYS};
 use trireme_core::reply::MAX_RESULT_BYTES;
 use trireme_core::request::MAX_REQUEST_BYTES;
 
@@ -59,6 +62,13 @@ pub enum Op<'a> {
         /// What.
         value: &'a [u8],
     },
+    /// Reads keys in their order, with their values: at most `limit` of them, and as many as a result has room for.
+    Scan {
+        /// The first one, or the place where it would stand.
+        start: &'a [u8],
+        /// 1 to [`MAX_SCAN_KEYS`].
+        limit: u16,
+    },
 }
 
 /// The result of an operation, borrowed from its bytes.
@@ -92,6 +102,8 @@ pub enum OpResult<'a> {
     Full,
     /// The bytes are no operation.
     Malformed(BadOp),
+    /// What a scan found.
+    Found(Found<'a>),
 }
 
 /// Why bytes are no operation, or no result.
@@ -108,10 +120,19 @@ pub enum BadOp {
     Key = 4,
     /// A value above [`MAX_VALUE_BYTES`].
     Value = 5,
+    /// A scan for no key, or for more than [`MAX_SCAN_KEYS`].
+    Limit = 6,
 }
 
 impl BadOp {
-    const ALL: [Self; 5] = [Self::Truncated, Self::TrailingBytes, Self::Tag, Self::Key, Self::Value];
+    const ALL: [Self; 6] = [
+        Self::Truncated,
+        Self::TrailingBytes,
+        Self::Tag,
+        Self::Key,
+        Self::Value,
+        Self::Limit,
+    ];
 }
 
 impl fmt::Display for BadOp {
@@ -122,6 +143,7 @@ impl fmt::Display for BadOp {
             Self::Tag => "unknown kind",
             Self::Key => "key empty or too long",
             Self::Value => "value too long",
+            Self::Limit => "limit of a scan out of bounds",
         })
     }
 }
@@ -154,6 +176,10 @@ impl<'a> Op<'a> {
                 out.extend_from_slice(&expected.to_le_bytes());
                 out.extend_from_slice(value);
             }
+            Self::Scan { start: first, limit } => {
+                start(5, first);
+                out.extend_from_slice(&limit.to_le_bytes());
+            }
         }
     }
 
@@ -172,7 +198,7 @@ impl<'a> Op<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, BadOp> {
         let mut rest = bytes;
         let [tag] = take(&mut rest)?;
-        if !(1..=4).contains(&tag) {
+        if !(1..=5).contains(&tag) {
             return Err(BadOp::Tag);
         }
         let len = usize::from(u16::from_le_bytes(take(&mut rest)?));
@@ -187,6 +213,14 @@ impl<'a> Op<'a> {
             }),
             2 => end(rest).map(|()| Self::Get { key }),
             3 => end(rest).map(|()| Self::Delete { key }),
+            5 => {
+                let limit = u16::from_le_bytes(take(&mut rest)?);
+                end(rest)?;
+                match (1..=MAX_SCAN_KEYS).contains(&limit) {
+                    true => Ok(Self::Scan { start: key, limit }),
+                    false => Err(BadOp::Limit),
+                }
+            }
             _ => {
                 let expected = u64::from_le_bytes(take(&mut rest)?);
                 Ok(Self::CompareAndSet {
@@ -198,10 +232,11 @@ impl<'a> Op<'a> {
         }
     }
 
-    /// The key that it reads or writes.
+    /// The key that it reads or writes; of a scan, where it begins.
     pub fn key(&self) -> &'a [u8] {
         match *self {
             Self::Put { key, .. } | Self::Get { key } | Self::Delete { key } | Self::CompareAndSet { key, .. } => key,
+            Self::Scan { start, .. } => start,
         }
     }
 }
@@ -224,6 +259,10 @@ impl<'a> OpResult<'a> {
             Self::Mismatch { version } => versioned(5, version),
             Self::Full => out.push(6),
             Self::Malformed(reason) => out.extend_from_slice(&[7, reason as u8]),
+            Self::Found(found) => {
+                out.push(8);
+                found.encode_into(out);
+            }
         }
     }
 
@@ -266,6 +305,7 @@ impl<'a> OpResult<'a> {
                 let reason = BadOp::ALL.into_iter().find(|known| *known as u8 == reason);
                 Self::Malformed(reason.ok_or(BadOp::Tag)?)
             }
+            8 => return Found::decode(rest).map(Self::Found),
             _ => return Err(BadOp::Tag),
         };
         end(rest).map(|()| result)

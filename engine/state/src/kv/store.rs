@@ -7,6 +7,7 @@ use trireme_crypto::Digest;
 
 use super::leaf::{self, ValueHasher};
 use super::op::{Op, OpResult};
+use super::scan::{Finding, FoundKey, Order};
 use crate::application::{self, Application, Content, Scheme};
 use crate::forest::Forest;
 use crate::prefix::Prefix;
@@ -75,6 +76,7 @@ pub struct Kv {
     bytes: u64,
     /// By the digest of the key, so that a part of the tree is a part of this, too.
     entries: Shards<Entry>,
+    order: Order,
     /// Places that changed since the tree last saw them; a place may be listed twice.
     dirty: [Vec<Digest>; LISTS],
     tree: Forest,
@@ -105,6 +107,7 @@ impl Kv {
             keys: 0,
             bytes: 0,
             entries: Shards::new(),
+            order: Order::default(),
             dirty: std::array::from_fn(|_| Vec::new()),
             tree: Forest::new(),
             changes: Vec::new(),
@@ -145,6 +148,13 @@ impl Kv {
             Op::Put { key, value } => done(self.write(key, None, value)),
             Op::CompareAndSet { key, expected, value } => done(self.write(key, Some(expected), value)),
             Op::Delete { key } => done(self.delete(key)),
+            Op::Scan { start, limit } => {
+                let found = self.order.from(start).map(|key| {
+                    let (version, value) = self.get(key).expect("the order has the keys that are present");
+                    FoundKey { key, version, value }
+                });
+                done(OpResult::Found(Finding::default().collect(limit, found)))
+            }
         }
     }
 
@@ -181,6 +191,7 @@ impl Kv {
             Some(old) => std::mem::replace(old, entry).dirty,
             None => {
                 self.entries.insert(place, entry);
+                self.order.insert(key);
                 false
             }
         };
@@ -194,6 +205,7 @@ impl Kv {
         let Some(entry) = self.entries.remove(&place) else {
             return OpResult::Absent;
         };
+        self.order.remove(key);
         self.revision += 1;
         self.keys -= 1;
         self.bytes -= entry_bytes(entry.bytes.len());

@@ -39,10 +39,13 @@ pub(crate) struct Call {
     pub(crate) positions: Vec<u32>,
 }
 
-/// The calls of a submission; none if a request is none of the store's.
+/// The calls of a submission; none if a request is none of the store's, or a scan, for which there is no call here.
 pub(crate) fn calls(requests: &[Vec<u8>]) -> Option<Vec<Call>> {
     let ops = requests.iter().map(|bytes| Op::decode(bytes).ok());
     let ops: Vec<Op<'_>> = ops.collect::<Option<_>>()?;
+    if ops.iter().any(|op| matches!(op, Op::Scan { .. })) {
+        return None;
+    }
     if let [op] = ops[..] {
         return Some(vec![single(op, 0)]);
     }
@@ -72,6 +75,7 @@ pub(crate) fn calls(requests: &[Vec<u8>]) -> Option<Vec<Call>> {
 fn key<'a>(op: &Op<'a>) -> &'a [u8] {
     match *op {
         Op::Put { key, .. } | Op::Get { key } | Op::Delete { key } | Op::CompareAndSet { key, .. } => key,
+        Op::Scan { start, .. } => start,
     }
 }
 
@@ -99,7 +103,8 @@ fn delete(key: &[u8]) -> DeleteRangeRequest {
 fn single(op: Op<'_>, place: u32) -> Call {
     let (method, message) = match op {
         Op::Put { key, value } => (Method::Put, frame(&put(key, value))),
-        Op::Get { key } => (Method::Range, frame(&get(key))),
+        // Scans were turned away.
+        Op::Get { key } | Op::Scan { start: key, .. } => (Method::Range, frame(&get(key))),
         Op::Delete { key } => (Method::Delete, frame(&delete(key))),
         Op::CompareAndSet { key, expected, value } => {
             let compare = Compare {
@@ -131,7 +136,7 @@ fn transaction(ops: &[(u32, Op<'_>)]) -> Call {
     let ask = |(_, op): &(u32, Op<'_>)| {
         let ask = match *op {
             Op::Put { key, value } | Op::CompareAndSet { key, value, .. } => Ask::Put(put(key, value)),
-            Op::Get { key } => Ask::Range(get(key)),
+            Op::Get { key } | Op::Scan { start: key, .. } => Ask::Range(get(key)),
             Op::Delete { key } => Ask::Delete(delete(key)),
         };
         RequestOp { request: Some(ask) }
@@ -254,6 +259,7 @@ mod tests {
         );
         assert_eq!(places(&calls(&bundle[..1]).unwrap()), [(Method::Put, vec![0])]);
         assert!(calls(&[b"nothing".to_vec()]).is_none());
+        assert!(calls(&[Op::Scan { start: b"k", limit: 3 }.encode()]).is_none());
         let many: Vec<Vec<u8>> = (0..130).map(|key| op(key, 0)).collect();
         let lengths: Vec<usize> = calls(&many).unwrap().iter().map(|call| call.positions.len()).collect();
         assert_eq!(lengths, [128, 2]);

@@ -89,7 +89,8 @@ pub(crate) fn run(args: LoadArgs) -> Result<()> {
     say!("{}", args.shape.describe()?);
     let stop = Stop::default();
     stop_on_interrupt(stop.clone())?;
-    let display = Display::new(options.warm_up + options.duration, args.shape.sweep, "");
+    let keys = options.workload.fill.then_some(options.workload.keys);
+    let display = Display::new(options.warm_up + options.duration, args.shape.sweep, keys, "");
     let job = Job {
         whom,
         options,

@@ -1,5 +1,6 @@
 //! What people see of a load, and the files that it leaves.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -11,6 +12,7 @@ use trireme_load::{Record, Second, Step, SweepReport, write_csv, write_hlog};
 
 use crate::load::args::ShapeArgs;
 use crate::load::drive::Event;
+use crate::progress::Waiting;
 use crate::say::say;
 
 fn ms(us: f64) -> f64 {
@@ -20,14 +22,16 @@ fn ms(us: f64) -> f64 {
 /// Shows a load on the way: a line a second, and on a terminal how far it is.
 pub(crate) struct Display {
     bar: Option<ProgressBar>,
+    /// What happens before the first line, or while a rate of a sweep is tried.
+    waiting: RefCell<Option<Waiting>>,
     sweep: bool,
     /// In front of each line.
     indent: &'static str,
 }
 
 impl Display {
-    /// For a load of this length, warm-up included.
-    pub(crate) fn new(length: Duration, sweep: bool, indent: &'static str) -> Self {
+    /// For a load of this length, warm-up included, that writes so many keys before.
+    pub(crate) fn new(length: Duration, sweep: bool, keys: Option<u32>, indent: &'static str) -> Self {
         let shown = std::io::stdout().is_terminal() && std::io::stderr().is_terminal() && !sweep;
         let bar = shown.then(|| {
             let bar = ProgressBar::new(length.as_secs().max(1));
@@ -35,7 +39,13 @@ impl Display {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, sweep, indent }
+        let waiting = RefCell::new(keys.map(|keys| Waiting::on(format!("writing {keys} keys first"))));
+        Self {
+            bar,
+            waiting,
+            sweep,
+            indent,
+        }
     }
 
     /// Shows what happened.
@@ -44,13 +54,13 @@ impl Display {
             Event::Second(_) if self.sweep => return,
             Event::Second(second) => second_line(second),
             Event::Rate(rate) => {
-                if std::io::stderr().is_terminal() {
-                    let _ = write!(std::io::stderr(), "  {rate:.0} requests/s ...\r");
-                }
+                self.waiting
+                    .replace(Some(Waiting::on(format!("trying {rate:.0} requests/s"))));
                 return;
             }
             Event::Step(step) => step_line(step),
         };
+        self.waiting.replace(None);
         let indent = self.indent;
         match &self.bar {
             Some(bar) => {
@@ -63,6 +73,7 @@ impl Display {
 
     /// Takes the bar away.
     pub(crate) fn end(&self) {
+        self.waiting.replace(None);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -68,6 +68,21 @@ impl Span {
         BTreeMap::from([("members".to_owned(), members), ("clients".to_owned(), clients)])
     }
 
+    /// Signatures of members by what they signed.
+    fn statements(&self, ops: u64) -> BTreeMap<String, SignatureFigures> {
+        let kinds: BTreeSet<&String> = self
+            .after
+            .iter()
+            .flat_map(|s| s.member_signatures.by_kind.keys())
+            .collect();
+        let of = |status: &Status, kind: &str| status.member_signatures.by_kind.get(kind).copied().unwrap_or_default();
+        let figures = |kind: &String| SignatureFigures {
+            made: ratio(self.sum(|status| of(status, kind).made), ops),
+            verified: ratio(self.sum(|status| of(status, kind).verified), ops),
+        };
+        kinds.into_iter().map(|kind| (kind.clone(), figures(kind))).collect()
+    }
+
     /// Mean time of own operations in each stage, over all replicas; empty if they do not measure it.
     fn passage(&self) -> BTreeMap<String, f64> {
         let names: BTreeSet<&String> = self.after.iter().flat_map(|status| status.stages.keys()).collect();
@@ -93,6 +108,7 @@ impl Span {
         let verified = self.sum(|s| s.member_signatures.verified + s.client_signatures.verified);
         report.signatures_verified_per_op = ratio(verified, ops);
         report.signatures = self.signatures(ops, report.client_auth == "signed", report.bundle);
+        report.member_signatures = self.statements(ops);
         report.stages_us = self.passage();
         report.fsyncs = Some(self.sum(|s| s.log.fsyncs));
         report.evidence = Some(self.after.iter().map(|status| status.evidence).sum());

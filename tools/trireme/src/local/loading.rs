@@ -93,9 +93,13 @@ pub(crate) fn start_job(args: &LocalArgs, whom: Whom, options: LoadOptions) -> R
 }
 
 impl Loaded {
-    /// Acknowledged requests, those of the warm-up included.
+    /// Acknowledged requests, those of the warm-up included; of a sweep those of all its rates, since what the replicas
+    /// count is of all of them, too.
     pub(crate) fn acknowledged(&self) -> u64 {
-        self.record.summary.acknowledged
+        match &self.record.sweep {
+            Some(sweep) => sweep.steps.iter().map(|step| step.acknowledged).sum(),
+            None => self.record.summary.acknowledged,
+        }
     }
 
     /// Everything that was measured.

@@ -222,6 +222,7 @@ impl LocalArgs {
             signatures_made_per_op: None,
             signatures_verified_per_op: None,
             signatures: std::collections::BTreeMap::new(),
+            member_signatures: std::collections::BTreeMap::new(),
             stages_us: std::collections::BTreeMap::new(),
             fsyncs: None,
             cpu_us_per_op: None,

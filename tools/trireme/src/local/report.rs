@@ -73,6 +73,7 @@ pub(crate) struct Report {
     pub(crate) signatures_made_per_op: Option<f64>,
     pub(crate) signatures_verified_per_op: Option<f64>,
     pub(crate) signatures: BTreeMap<String, SignatureFigures>,
+    pub(crate) member_signatures: BTreeMap<String, SignatureFigures>,
     pub(crate) stages_us: BTreeMap<String, f64>,
     pub(crate) fsyncs: Option<u64>,
     pub(crate) cpu_us_per_op: Option<f64>,

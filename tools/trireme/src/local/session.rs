@@ -239,7 +239,9 @@ async fn load(
     acknowledged: &Path,
 ) -> Result<(Loaded, Span)> {
     say!("load  {}", loading::describe(args)?);
-    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep, "      ");
+    let workload = args.load.workload()?;
+    let keys = workload.fill.then_some(workload.keys);
+    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep, keys, "      ");
     let before = watch::ask_all(&mut cluster.probe).await?;
     cluster.replicas.borrow_mut().measure();
     let cpu_before = cluster.replicas.borrow().cpu_us();

@@ -1,6 +1,6 @@
 //! Many seeds on all processors.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -142,6 +142,7 @@ fn stop_on_signal(shared: Arc<Shared>, interrupted: Arc<AtomicBool>) -> Result<(
 /// Adds up what the threads tell, until all of them are done.
 fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Told>, figures: &mut Figures) {
     let live = std::io::stdout().is_terminal();
+    let bar = crate::progress::bar(args.seeds);
     let pause = Duration::from_secs(if live { 1 } else { 10 });
     let mut due = Instant::now() + pause;
     loop {
@@ -150,9 +151,9 @@ fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Told>, figures:
                 let seed = report.seed;
                 let replay = || args.replay_command(seed);
                 if let Some(words) = figures.add(canary, &report, replay) {
-                    clear(live);
-                    say!("{words}");
+                    bar.suspend(|| say!("{words}"));
                 }
+                bar.inc(1);
                 if figures.violations >= ENOUGH_VIOLATIONS {
                     shared.stop.store(true, Ordering::Relaxed);
                 }
@@ -162,27 +163,13 @@ fn collect(args: &SimulateArgs, shared: &Shared, hear: &Receiver<Told>, figures:
         }
         if Instant::now() >= due {
             due = Instant::now() + pause;
-            progress(live, &figures.line());
+            match live {
+                true => bar.set_message(figures.line()),
+                false => say!("{}", figures.line()),
+            }
         }
     }
-    clear(live);
-}
-
-/// On a terminal the line stays where it is.
-fn progress(live: bool, line: &str) {
-    if live {
-        clear(live);
-        let mut out = std::io::stdout();
-        let _ = write!(out, "{line}").and_then(|()| out.flush());
-    } else {
-        say!("{line}");
-    }
-}
-
-fn clear(live: bool) {
-    if live {
-        let _ = write!(std::io::stdout(), "\r\x1b[K");
-    }
+    bar.finish_and_clear();
 }
 
 fn summary(args: &SimulateArgs, figures: &Figures, interrupted: bool) {

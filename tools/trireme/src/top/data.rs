@@ -8,18 +8,19 @@ use trireme_config::Cluster;
 
 use crate::health::Health;
 
-/// Points of the small chart.
-const KEPT: usize = 120;
+/// Points of the chart.
+const KEPT: usize = 300;
+/// Budgets are taken over so many rounds, and at most twice as many.
+const SPAN: u32 = 30;
 /// Stages that an operation passes, in order.
-pub(super) const STAGES: [&str; 8] = [
+pub(super) const WAY: [&str; 7] = [
     "ingress",
     "verify",
+    "batching",
     "dissemination",
     "ordering",
     "execution",
     "reply",
-    "total",
-    "log",
 ];
 
 /// Answers of the replicas, now and before.
@@ -27,6 +28,10 @@ pub(super) struct Data {
     pub(super) cluster: Cluster,
     pub(super) now: Vec<Result<Value>>,
     before: Vec<Option<Value>>,
+    /// What budgets count from, what they will count from next, and the rounds since that one.
+    base: Vec<Option<Value>>,
+    middle: Vec<Option<Value>>,
+    rounds: u32,
     /// Operations per second, newest last.
     pub(super) throughput: VecDeque<u64>,
 }
@@ -46,6 +51,9 @@ impl Data {
             cluster,
             now: Vec::new(),
             before: Vec::new(),
+            base: Vec::new(),
+            middle: Vec::new(),
+            rounds: 0,
             throughput: VecDeque::new(),
         }
     }
@@ -55,6 +63,12 @@ impl Data {
         let old = std::mem::replace(&mut self.now, answers);
         if !old.is_empty() {
             self.before = old.into_iter().map(Result::ok).collect();
+            self.rounds += 1;
+            if self.base.is_empty() {
+                (self.base, self.middle) = (self.before.clone(), self.before.clone());
+            } else if self.rounds % SPAN == 0 {
+                self.base = std::mem::replace(&mut self.middle, self.before.clone());
+            }
             if self.throughput.len() == KEPT {
                 self.throughput.pop_front();
             }
@@ -66,11 +80,27 @@ impl Data {
         Health::of(&self.cluster, &self.now)
     }
 
-    /// Statuses of those who answered, with the ones before.
+    /// Statuses of those who answered, with those that budgets count from.
     fn pairs(&self) -> impl Iterator<Item = (&Value, Option<&Value>)> {
-        let before = |member: usize| self.before.get(member).and_then(Option::as_ref);
+        let base = |member: usize| self.base.get(member).and_then(Option::as_ref);
         let answered = self.now.iter().enumerate();
-        answered.filter_map(move |(member, answer)| Some((answer.as_ref().ok()?, before(member))))
+        answered.filter_map(move |(member, answer)| Some((answer.as_ref().ok()?, base(member))))
+    }
+
+    /// Growth of a counter of all replicas together.
+    pub(super) fn growth(&self, path: &str) -> u64 {
+        self.pairs().map(|(now, base)| grown(now, base, path)).sum()
+    }
+
+    /// Operations executed meanwhile, at the replica that is furthest.
+    pub(super) fn operations(&self) -> u64 {
+        let grown = self.pairs().map(|(now, base)| grown(now, base, "/execution/fresh"));
+        grown.max().unwrap_or(0)
+    }
+
+    /// A replica's status, if it answered.
+    pub(super) fn status(&self, member: usize) -> Option<&Value> {
+        self.now.get(member)?.as_ref().ok()
     }
 
     /// Growth of a counter of a member per second of its uptime.
@@ -100,7 +130,7 @@ impl Data {
         slots.max().unwrap_or(0)
     }
 
-    /// A stage over the last interval; over all time where nothing was there to compare with.
+    /// A stage over the last half minute or more; over all time where nothing was there to compare with.
     pub(super) fn stage(&self, stage: &str) -> Spread {
         let mut all = Spread::default();
         for (now, before) in self.pairs() {
@@ -135,7 +165,7 @@ impl Spread {
         self.limits = list(now, "le_us");
         self.below.resize(below.len(), 0);
         for (index, (sum, count)) in self.below.iter_mut().zip(below).enumerate() {
-            *sum += count - old.get(index).copied().unwrap_or(0);
+            *sum += count.saturating_sub(old.get(index).copied().unwrap_or(0));
         }
         let grown = |path: &str| number(now, path) - before.map_or(0, |before| number(before, path));
         self.count += grown("/count");
@@ -168,6 +198,12 @@ impl Spread {
         }
         Some(float(limit_before))
     }
+}
+
+/// Growth of a counter; a replica that started anew counts from 0.
+fn grown(now: &Value, base: Option<&Value>, path: &str) -> u64 {
+    let (now, base) = (number(now, path), base.map_or(0, |base| number(base, path)));
+    if now < base { now } else { now - base }
 }
 
 /// A number of a status; 0 if it is not there.

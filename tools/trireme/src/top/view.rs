@@ -1,314 +1,328 @@
-//! Lays out what `top` shows, in lines.
+//! Where what stands on the screen. On a large terminal everything is there at once; on a small one the lower half shows
+//! one panel, which keys choose.
 
-use serde_json::Value;
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::{Constraint, Layout, Rect};
+use ratatui_core::style::{Color, Modifier, Style};
+use ratatui_core::text::{Line, Span};
+use ratatui_core::widgets::Widget as _;
+use termion::event::Key;
 
-use super::data::{Data, STAGES, float, number};
+use super::data::Data;
+use super::{budgets, network, replicas};
+use crate::attention::{self, Weight};
 use crate::health::Health;
 
-/// Columns of the small chart.
-const CHART: usize = 60;
-/// Events shown.
-const EVENTS: usize = 12;
+/// From here on the panels stand beside each other.
+const WIDE: u16 = 120;
+/// Sentences about replicas that are shown at most.
+const SENTENCES: usize = 5;
+/// Of a printed screen: events at most.
+const PRINTED_EVENTS: u16 = 12;
 
-/// How a text is drawn.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ink {
-    Plain,
-    Quiet,
-    Bold,
-    Good,
-    Warn,
-    Bad,
+pub(super) const PLAIN: Style = Style::new();
+pub(super) const QUIET: Style = Style::new().add_modifier(Modifier::DIM);
+pub(super) const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
+pub(super) const GOOD: Style = Style::new().fg(Color::Green);
+pub(super) const WARN: Style = Style::new().fg(Color::Yellow);
+pub(super) const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+pub(super) const MARK: Style = Style::new().fg(Color::Cyan);
+
+/// Panels of the lower half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Panel {
+    /// The latency budget.
+    #[default]
+    Latency,
+    /// The signature budget.
+    Signatures,
+    /// Round trips.
+    RoundTrips,
+    /// Links between stages and budgets of memory.
+    Room,
+    /// Events.
+    Events,
 }
 
-/// Draws with colours, or without for a file.
-#[derive(Clone, Copy)]
-struct Pen {
-    colours: bool,
-}
+impl Panel {
+    const ALL: [Panel; 5] = [
+        Panel::Latency,
+        Panel::Signatures,
+        Panel::RoundTrips,
+        Panel::Room,
+        Panel::Events,
+    ];
 
-impl Pen {
-    fn draw(self, ink: Ink, text: &str) -> String {
-        let code = match ink {
-            Ink::Plain => return text.to_owned(),
-            Ink::Quiet => "2",
-            Ink::Bold => "1",
-            Ink::Good => "32",
-            Ink::Warn => "33",
-            Ink::Bad => "1;31",
-        };
-        match self.colours {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
+    fn name(self) -> &'static str {
+        match self {
+            Panel::Latency => "latency",
+            Panel::Signatures => "signatures",
+            Panel::RoundTrips => "round trips",
+            Panel::Room => "room",
+            Panel::Events => "events",
         }
     }
 
-    /// Rows of cells under heads; each column as wide as its widest cell, numbers to the right.
-    fn table(self, heads: &[&str], rows: &[(Ink, Vec<String>)]) -> Vec<String> {
-        let width = |column: usize| {
-            let cells = rows
-                .iter()
-                .filter_map(|(_, row)| row.get(column))
-                .map(|cell| cell.chars().count());
-            cells.chain([heads[column].chars().count()]).max().unwrap_or(0)
+    /// The panel after a key.
+    pub(super) fn after(self, key: Key) -> Panel {
+        let at = Self::ALL.iter().position(|panel| *panel == self).unwrap_or(0);
+        let count = Self::ALL.len();
+        match key {
+            Key::Char('\t') | Key::Right => Self::ALL[(at + 1) % count],
+            Key::BackTab | Key::Left => Self::ALL[(at + count - 1) % count],
+            Key::Char(digit) => {
+                let chosen = digit.to_digit(10).and_then(|digit| usize::try_from(digit).ok());
+                let chosen = chosen.and_then(|digit| Self::ALL.get(digit.checked_sub(1)?));
+                chosen.copied().unwrap_or(self)
+            }
+            _ => self,
+        }
+    }
+
+    fn lines(self, data: &Data, width: u16) -> Vec<Line<'static>> {
+        match self {
+            Panel::Latency => budgets::latency(data, width),
+            Panel::Signatures => budgets::signatures(data, width),
+            Panel::RoundTrips => network::round_trips(data),
+            Panel::Room => network::room(data),
+            Panel::Events => network::events(data),
+        }
+    }
+}
+
+/// Draws everything.
+pub(super) fn draw(data: &Data, panel: Panel, frozen: bool, area: Rect, buffer: &mut Buffer) {
+    let mut top = header(data, frozen);
+    top.extend(sentences(data));
+    let table = replicas::lines(data, area.width);
+    let heights = [height(&top), 3, height(&table) + 1, 0].map(Constraint::Length);
+    let [top_area, chart_area, table_area, _] = Layout::vertical(heights).areas(area);
+    put(&top, top_area, buffer);
+    chart(data, chart_area, buffer);
+    put(&table, table_area, buffer);
+    let rest = Rect {
+        y: table_area.bottom(),
+        height: area.bottom().saturating_sub(table_area.bottom()),
+        ..area
+    };
+    if area.width >= WIDE && rest.height >= 16 {
+        beside(data, rest, buffer);
+    } else {
+        one(data, panel, rest, buffer);
+    }
+}
+
+/// A screen as text, as high as it needs to be.
+pub(super) fn text(data: &Data, width: u16) -> String {
+    let area = Rect::new(0, 0, width.max(40), 200);
+    let mut buffer = Buffer::empty(area);
+    let mut lines = header(data, false);
+    lines.extend(sentences(data));
+    lines.push(rates(data));
+    lines.push(Line::default());
+    lines.extend(replicas::lines(data, width));
+    for panel in Panel::ALL {
+        lines.push(Line::default());
+        lines.push(Line::styled(panel.name(), HEAD));
+        let all = panel.lines(data, width);
+        let most = if panel == Panel::Events {
+            PRINTED_EVENTS.into()
+        } else {
+            all.len()
         };
-        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| -> String {
-            let cells =
-                cells.zip(&widths).map(
-                    |(cell, width)| match cell.starts_with(|c: char| c.is_ascii_alphabetic()) {
-                        true => format!("{cell:<width$}"),
-                        false => format!("{cell:>width$}"),
-                    },
-                );
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        let mut lines = vec![self.draw(Ink::Quiet, &line(&mut heads.iter().copied()))];
-        for (ink, row) in rows {
-            lines.push(self.draw(*ink, &line(&mut row.iter().map(String::as_str))));
+        lines.extend(all.into_iter().take(most));
+    }
+    put(&lines, area, &mut buffer);
+    let row = |y: u16| (0..area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    let shown = height(&lines).min(area.height);
+    let rows: Vec<String> = (0..shown).map(|y| row(y).trim_end().to_owned()).collect();
+    rows.join("\n") + "\n"
+}
+
+/// Everything at once: budgets on the left, network on the right, events below.
+fn beside(data: &Data, area: Rect, buffer: &mut Buffer) {
+    let width = area.width / 2 - 1;
+    let column = |panels: [Panel; 2]| {
+        let mut lines = Vec::new();
+        for panel in panels {
+            lines.push(Line::styled(panel.name(), HEAD));
+            lines.extend(panel.lines(data, width));
+            lines.push(Line::default());
         }
         lines
-    }
+    };
+    let (left, right) = (
+        column([Panel::Latency, Panel::Signatures]),
+        column([Panel::RoundTrips, Panel::Room]),
+    );
+    let high = height(&left).max(height(&right)).min(area.height);
+    let column = Rect {
+        width,
+        height: high,
+        ..area
+    };
+    put(&left, column, buffer);
+    put(
+        &right,
+        Rect {
+            x: area.x + width + 2,
+            ..column
+        },
+        buffer,
+    );
+    let below = Rect {
+        y: area.y + high,
+        height: area.height - high,
+        ..area
+    };
+    let mut events = vec![Line::styled(Panel::Events.name(), HEAD)];
+    events.extend(Panel::Events.lines(data, area.width));
+    put(&events, below, buffer);
 }
 
-/// The whole screen.
-pub(super) fn screen(data: &Data, colours: bool) -> Vec<String> {
-    let pen = Pen { colours };
-    let mut lines = header(pen, data);
-    lines.push(chart(data));
-    let sections = [
-        replicas(pen, data),
-        stages(pen, data),
-        round_trips(pen, data),
-        events(pen, data),
-    ];
-    for section in sections {
-        lines.push(String::new());
-        lines.extend(section);
+/// The chosen panel, and events where room is left.
+fn one(data: &Data, panel: Panel, area: Rect, buffer: &mut Buffer) {
+    let tab = |(number, other): (usize, &Panel)| {
+        let style = if *other == panel { HEAD.patch(MARK) } else { QUIET };
+        Span::styled(format!("{number} {}  ", other.name()), style)
+    };
+    let tabs: Line<'_> = (1..).zip(&Panel::ALL).map(tab).collect();
+    let mut lines = vec![tabs];
+    lines.extend(panel.lines(data, area.width));
+    if panel != Panel::Events && height(&lines) + 2 < area.height {
+        lines.push(Line::default());
+        lines.extend(Panel::Events.lines(data, area.width));
     }
-    lines
+    put(&lines, area, buffer);
 }
 
-fn header(pen: Pen, data: &Data) -> Vec<String> {
+fn header(data: &Data, frozen: bool) -> Vec<Line<'static>> {
     let health = data.health();
-    let ink = match health {
-        Health::Healthy => Ink::Good,
-        Health::Degraded => Ink::Warn,
-        Health::Unavailable | Health::Alarmed => Ink::Bad,
+    let style = match health {
+        Health::Healthy => GOOD,
+        Health::Degraded => WARN,
+        Health::Unavailable | Health::Alarmed => BAD,
     };
     let params = &data.cluster.params;
+    let mut first = vec![
+        Span::styled(data.cluster.name.clone(), HEAD),
+        Span::raw("  "),
+        Span::styled(health.sentence(&data.now), style),
+    ];
+    if frozen {
+        first.push(Span::styled("  stands still", MARK));
+    }
     let about = format!(
-        "cluster {}, {} replicas, stands {} Byzantine; Ctrl-C ends",
+        "{}, n = {}, f = {} · q ends, space stops, tab or 1-5 turn the page",
         data.cluster.fingerprint().short(),
         params.n,
         params.f
     );
-    vec![
-        format!(
-            "{}  {}",
-            pen.draw(Ink::Bold, &data.cluster.name),
-            pen.draw(ink, &health.sentence(&data.now))
-        ),
-        pen.draw(Ink::Quiet, &about),
-    ]
+    vec![Line::from(first), Line::styled(about, QUIET)]
 }
 
-/// Throughput over the last minute or two.
-fn chart(data: &Data) -> String {
-    const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let now = data.throughput.back().copied().unwrap_or(0);
-    let peak = data.throughput.iter().max().copied().unwrap_or(0);
-    let skipped = data.throughput.len().saturating_sub(CHART);
-    let step = |rate: &u64| STEPS[usize::try_from(rate * 7 / peak.max(1)).unwrap_or(7).min(7)];
-    let bars: String = data.throughput.iter().skip(skipped).map(step).collect();
-    format!("{bars}  {now} operations/s now, {peak} at most")
-}
-
-fn replicas(pen: Pen, data: &Data) -> Vec<String> {
-    let heads = [
-        "replica",
-        "region",
-        "state",
-        "view",
-        "committed",
-        "lag",
-        "executed",
-        "ops/s",
-        "CPU",
-        "fast path",
-        "clients",
-    ];
-    let top = data.top_slot();
-    let row = |(member, answer): (usize, &anyhow::Result<Value>)| match answer {
-        Err(error) => (Ink::Bad, vec![member.to_string(), String::new(), format!("{error:#}")]),
-        Ok(status) => replica(member, status, top, data),
+/// What somebody should know of the replicas.
+fn sentences(data: &Data) -> Vec<Line<'static>> {
+    let mut all: Vec<(Weight, String)> = Vec::new();
+    for (member, answer) in data.now.iter().enumerate() {
+        let of = answer.iter().flat_map(attention::of);
+        all.extend(of.map(|(weight, text)| (weight, format!("replica {member} {text}"))));
+    }
+    all.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let more = all.len().saturating_sub(SENTENCES);
+    let line = |(weight, text): (Weight, String)| {
+        let style = match weight {
+            Weight::Note => MARK,
+            Weight::Warning => WARN,
+            Weight::Fault => BAD,
+        };
+        Line::styled(text, style)
     };
-    let rows: Vec<_> = data.now.iter().enumerate().map(row).collect();
-    // A long reason does not widen the columns of the others.
-    let (down, up): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.len() == 3);
-    let mut lines = pen.table(&heads, &up);
-    for (ink, row) in down {
-        lines.push(pen.draw(ink, &format!("{:>7}  {}", row[0], row[2])));
+    let mut lines: Vec<Line<'_>> = all.into_iter().take(SENTENCES).map(line).collect();
+    if more > 0 {
+        lines.push(Line::styled(format!("and {more} more"), QUIET));
     }
     lines
 }
 
-fn replica(member: usize, status: &Value, top: u64, data: &Data) -> (Ink, Vec<String>) {
-    let (state, ink) = if status["halted"] == true {
-        ("halted", Ink::Bad)
-    } else if status["log"]["full"] == true {
-        ("log full", Ink::Bad)
-    } else if status["ready"] != true {
-        ("no quorum", Ink::Bad)
-    } else if status["leading"] == true {
-        ("leader", Ink::Good)
-    } else {
-        ("follows", Ink::Plain)
-    };
-    let rate = |path: &str| data.per_second(member, path);
-    let fast = number(status, "/commits/fast");
-    let missed =
-        ["late_votes", "member_away", "view_change"].map(|reason| number(status, &format!("/commits/{reason}")));
-    let share = match fast + missed.iter().sum::<u64>() {
-        0 => "-".to_owned(),
-        all => format!("{:.0} %", 100.0 * float(fast) / float(all)),
-    };
-    let cells = vec![
-        member.to_string(),
-        status["region"].as_str().unwrap_or("-").to_owned(),
-        state.to_owned(),
-        number(status, "/view").to_string(),
-        number(status, "/committed_slot").to_string(),
-        top.saturating_sub(number(status, "/committed_slot")).to_string(),
-        number(status, "/executed_slot").to_string(),
-        rate("/execution/fresh").map_or("-".to_owned(), |rate| format!("{rate:.0}")),
-        rate("/cpu_us/process").map_or("-".to_owned(), |us| format!("{:.0} %", us / 1e4)),
-        share,
-        number(status, "/clients/connections").to_string(),
-    ];
-    (ink, cells)
+/// Throughput over the last minutes, and the latency inside the cluster.
+fn chart(data: &Data, area: Rect, buffer: &mut Buffer) {
+    let [graph, caption] = Layout::vertical([Constraint::Length(2), Constraint::Length(1)]).areas(area);
+    let skipped = data.throughput.len().saturating_sub(graph.width.into());
+    let bars: Vec<u64> = data.throughput.iter().skip(skipped).copied().collect();
+    put(&columns(&bars, graph.height), graph, buffer);
+    put(&[rates(data)], caption, buffer);
 }
 
-fn stages(pen: Pen, data: &Data) -> Vec<String> {
-    let ms = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{:.2}", us / 1_000.0));
-    let row = |stage: &&'static str| {
-        let spread = data.stage(stage);
-        let ink = if matches!(*stage, "total" | "log") {
-            Ink::Quiet
-        } else {
-            Ink::Plain
+/// Bars of one column each, in eighths of a row.
+fn columns(bars: &[u64], rows: u16) -> Vec<Line<'static>> {
+    const STEPS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let peak = bars.iter().max().copied().unwrap_or(0).max(1);
+    let row = |row: u16| {
+        let below = u64::from(rows - 1 - row) * 8;
+        let step = |bar: &u64| {
+            let eighths = (bar * 8 * u64::from(rows)).div_ceil(peak);
+            STEPS[usize::try_from(eighths.saturating_sub(below).min(8)).unwrap_or(8)]
         };
-        let cells = vec![
-            (*stage).to_owned(),
-            spread.count.to_string(),
-            ms(spread.mean()),
-            ms(spread.quantile(0.5)),
-            ms(spread.quantile(0.9)),
-            ms(spread.quantile(0.99)),
-        ];
-        (ink, cells)
+        Line::styled(bars.iter().map(step).collect::<String>(), MARK)
     };
-    let rows: Vec<_> = STAGES.iter().map(row).collect();
-    pen.table(&["latency budget", "counted", "mean ms", "p50", "p90", "p99"], &rows)
+    (0..rows).map(row).collect()
 }
 
-fn round_trips(pen: Pen, data: &Data) -> Vec<String> {
-    let n = data.now.len();
-    let cell = |from: usize, to: usize| -> String {
-        let Some(Ok(status)) = data.now.get(from) else {
-            return "-".to_owned();
-        };
-        let mut peers = status["peers"].as_array().into_iter().flatten();
-        match peers.find(|peer| number(peer, "/member") == to as u64) {
-            _ if from == to => ".".to_owned(),
-            Some(peer) if peer["connected"] == true => format!("{:.1}", float(number(peer, "/rtt_us")) / 1_000.0),
-            Some(_) => "down".to_owned(),
-            None => "-".to_owned(),
-        }
-    };
-    let row = |from: usize| {
-        let cells = std::iter::once(from.to_string()).chain((0..n).map(|to| cell(from, to)));
-        (Ink::Plain, cells.collect::<Vec<_>>())
-    };
-    let members: Vec<String> = (0..n).map(|to| format!("to {to}")).collect();
-    let heads: Vec<&str> = std::iter::once("round trips, ms")
-        .chain(members.iter().map(String::as_str))
-        .collect();
-    pen.table(&heads, &(0..n).map(row).collect::<Vec<_>>())
+fn rates(data: &Data) -> Line<'static> {
+    let now = data.throughput.back().copied().unwrap_or(0);
+    let peak = data.throughput.iter().max().copied().unwrap_or(0);
+    let total = data.stage("total");
+    let ms = |share| total.quantile(share).map_or("-".to_owned(), budgets::ms);
+    Line::from(vec![
+        Span::styled(format!("{now} operations/s"), HEAD),
+        Span::styled(
+            format!(
+                " now, {peak} at most · inside the cluster p50 {} ms, p99 {} ms",
+                ms(0.5),
+                ms(0.99)
+            ),
+            QUIET,
+        ),
+    ])
 }
 
-fn events(pen: Pen, data: &Data) -> Vec<String> {
-    let line = |(at, member, event): (u64, usize, &Value)| {
-        let ink = match event["weight"].as_str() {
-            Some("error") => Ink::Bad,
-            Some("warning") => Ink::Warn,
-            _ => Ink::Plain,
-        };
-        let seconds = at / 1_000_000 % 86_400;
-        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        let when = format!("{hours:02}:{minutes:02}:{seconds:02}Z replica {member}");
-        let text = event["text"].as_str().unwrap_or_default();
-        format!("{}  {}", pen.draw(Ink::Quiet, &when), pen.draw(ink, text))
+fn put(lines: &[Line<'_>], area: Rect, buffer: &mut Buffer) {
+    for (row, line) in area.rows().zip(lines) {
+        line.render(row, buffer);
+    }
+}
+
+fn height(lines: &[Line<'_>]) -> u16 {
+    u16::try_from(lines.len()).unwrap_or(u16::MAX)
+}
+
+/// Rows of cells under heads; each column as wide as its widest cell. A head that begins with `<` has its column to the
+/// left.
+pub(super) fn table(heads: &[&str], rows: Vec<(Style, Vec<String>)>) -> Vec<Line<'static>> {
+    let name = |column: usize| heads[column].trim_start_matches('<');
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|(_, row)| row.get(column));
+        let widths = cells.map(|cell| cell.chars().count());
+        widths.chain([name(column).chars().count()]).max().unwrap_or(0)
     };
-    data.events().into_iter().take(EVENTS).map(line).collect()
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let line = |style: Style, cells: &[String]| {
+        let cell = |(column, cell): (usize, &String)| {
+            let width = widths.get(column).copied().unwrap_or(0);
+            match heads.get(column).is_some_and(|head| head.starts_with('<')) {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            }
+        };
+        let cells: Vec<String> = cells.iter().enumerate().map(cell).collect();
+        Line::styled(cells.join("  "), style)
+    };
+    let head: Vec<String> = (0..heads.len()).map(|column| name(column).to_owned()).collect();
+    let mut lines = vec![line(QUIET, &head)];
+    lines.extend(rows.iter().map(|(style, row)| line(*style, row)));
+    lines
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn status(member: u64, at: u64, slot: u64) -> Value {
-        json!({
-            "member": member, "region": "here", "ready": true, "halted": false, "leading": member == 0, "view": 3,
-            "committed_slot": slot, "executed_slot": slot, "uptime_us": at, "cpu_us": { "process": at / 4 },
-            "execution": { "fresh": 500 * at / 1_000_000 }, "commits": { "fast": 30, "late_votes": 10 },
-            "clients": { "connections": 7 }, "log": { "full": false },
-            "stages": { "total": {
-                "count": at / 1_000_000 * 10, "sum_us": at / 50, "le_us": [1_000, 3_000],
-                "at_or_below": [0, at / 1_000_000 * 10],
-            } },
-            "peers": [{ "member": 1 - member, "connected": true, "rtt_us": 12_300 }],
-            "events": [{ "wall_us": 3_661_000_000_u64, "weight": "warning", "text": "view 2 left for 3" }],
-        })
-    }
-
-    fn shown(colours: bool) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        let mut data = Data::new(crate::init::for_tests(dir.path(), 4));
-        data.take(vec![Ok(status(0, 1_000_000, 90)), Ok(status(1, 1_000_000, 80))]);
-        data.take(vec![
-            Ok(status(0, 2_000_000, 100)),
-            Ok(status(1, 2_000_000, 88)),
-            Err(anyhow::anyhow!("gone")),
-        ]);
-        screen(&data, colours).join("\n")
-    }
-
-    #[test]
-    fn the_screen_shows_what_the_replicas_say() {
-        let screen = shown(false);
-        let line = |start: &str| {
-            let found = screen.lines().find(|line| line.trim_start().starts_with(start));
-            found
-                .unwrap_or_else(|| panic!("{start} is not in\n{screen}"))
-                .to_owned()
-        };
-        assert!(screen.contains("degraded: 2 of 3 replicas ready"), "{screen}");
-        assert!(screen.contains("500 operations/s now"), "{screen}");
-        assert!(
-            line("0  here").contains("leader") && line("0  here").contains("75 %"),
-            "{screen}"
-        );
-        let second: Vec<String> = line("1  here").split_whitespace().map(str::to_owned).collect();
-        assert_eq!(second[2..7], ["follows", "3", "88", "12", "88"], "it lags by 12 slots");
-        assert!(line("2  gone").ends_with("gone"));
-        // Of two replicas: 20 in all, 2 ms in the mean, the half of them below the middle of 1 to 3 ms.
-        let total: Vec<String> = line("total").split_whitespace().map(str::to_owned).collect();
-        assert_eq!(total, ["total", "20", "2.00", "2.00", "2.80", "2.98"]);
-        assert!(screen.contains("12.3"), "{screen}");
-        assert!(screen.contains("01:01:01Z replica 0  view 2 left for 3"), "{screen}");
-        assert!(!screen.contains('\x1b'), "no colours in a file");
-        assert!(shown(true).contains("\x1b[33m"), "but in a terminal");
-    }
-}
+mod tests;

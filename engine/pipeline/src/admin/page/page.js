@@ -4,14 +4,15 @@
 const KEPT = 300; // Seconds of history.
 const SPAN = 60; // Seconds over which budgets are taken.
 const SPACING = 5;
-const STAGES = ["ingress", "verify", "dissemination", "ordering", "execution", "reply"];
+const STAGES = ["ingress", "verify", "batching", "dissemination", "ordering", "execution", "reply"];
 const PATHS = [
   ["fast", "fast path"], ["late_votes", "a vote came late"], ["member_away", "a member is away"],
   ["view_change", "its view ended"], ["replayed", "found in the log"],
 ];
+const KINDS = { header: "batch headers", ack: "acks", block: "blocks", vote: "votes", timeout: "timeouts", state: "state votes" };
 const SIGNATURES = [
-  ["made by members", (s) => s.member_signatures.made],
-  ["of members, checked", (s) => s.member_signatures.verified],
+  ...["header", "ack", "block", "vote", "timeout", "state"].flatMap((kind) => ["made", "verified"].map((what) =>
+    [`${KINDS[kind]}, ${what === "made" ? "made" : "checked"}`, (s) => s.member_signatures.by_kind[kind][what]])),
   ["of clients, checked on entry", (s) => s.client_signatures.verified - s.client_signatures.witnessed],
   ["of clients, checked as witness", (s) => s.client_signatures.witnessed],
 ];
@@ -138,6 +139,7 @@ function draw(now) {
   ]);
   line("throughput", [["ops/s", "ops", "s1"]], (v) => number(v), 1);
   line("latency", [["p50", "p50", "s1"], ["p99", "p99", "s2"]], (v) => number(v) + " ms", 1000);
+  attention(now);
   replicas(now, top, view);
   rtt(now, own.n);
   commitBars(commits, ordered);
@@ -145,6 +147,23 @@ function draw(now) {
   signatures(now);
   links(now);
   events(now);
+}
+
+// What somebody should know of the replicas: quarantine, alarms, evidence, state transfer.
+function attention(now) {
+  const list = [];
+  const say = (kind, s, text) => list.push([kind, `replica ${s.member} ${text}`]);
+  for (const s of statuses(now)) {
+    if (s.halted || s.alarms > 0) say("bad", s, "raised an alarm and votes no more");
+    if (s.log.stalled) say("bad", s, "log is full to the last byte: takes no part");
+    else if (s.log.full) say("warn", s, "log is nearly full: refuses requests");
+    const q = s.quarantine;
+    if (q) say("warn", s, `in quarantine (${q.cause}), waits for ${q.waits_for}, ${q.answers} of ${q.answers_needed} came`);
+    if (s.evidence > 0) say("warn", s, `holds ${s.evidence} proof(s) of misbehaviour`);
+    if (s.transfer_to !== null && s.transfer_to !== undefined) say("", s, `fetches the state of checkpoint ${s.transfer_to}`);
+  }
+  $("attention").hidden = list.length === 0;
+  fill("attention", ...list.map(([kind, text]) => el("li", { className: kind }, text)));
 }
 
 function sayState(kind, text) {
@@ -185,6 +204,7 @@ const regionOf = (member) => seen.get(member) || "unknown";
 function state(s, view) {
   if (s.halted) return cell("halted", "t bad");
   if (s.log.full) return cell("log full", "t bad");
+  if (s.quarantined) return cell("quarantine", "t warn");
   if (!s.ready) return cell("no quorum", "t bad");
   if (s.view < view) return cell("behind", "t warn");
   return cell(s.leading ? "leader" : "follows", s.leading ? "t good" : "t");
@@ -272,7 +292,8 @@ function signatures(now) {
   if (ops === 0) return fill("signatures", el("p", { className: "empty" }, "no operations in this time"));
   const widest = Math.max(...sums);
   const n = statuses(now)[0].n;
-  fill("signatures", ...SIGNATURES.map(([name], i) => bar(name, [[name, sums[i], "k" + (i + 1)]], widest, number(sums[i] / ops))),
+  const rows = SIGNATURES.map(([name], i) => [name, sums[i], "k" + (name.endsWith("made") ? 2 : name.startsWith("of") ? 3 : 1)]);
+  fill("signatures", ...rows.filter(([, count]) => count > 0).map(([name, count, colour]) => bar(name, [[name, count, colour]], widest, number(count / ops))),
     el("p", { className: "quiet" }, `checking every client signature at every replica would cost ${n} per operation`));
 }
 
@@ -283,7 +304,8 @@ function links(now) {
       const full = Math.max(link.held / link.depth, link.bytes / link.limit_bytes);
       rows.push([full, link.shed, s.member, link.name, `${number(link.held)} of ${number(link.depth)}`, link.high_water, link.shed, link.high_water / link.depth]);
     }
-    const pools = [["client intake", s.clients.intake_bytes, s.clients.intake_limit_bytes], ["largest lane", s.held.lane_bytes, s.windows.lane_bytes]];
+    const pools = [["client intake", s.clients.intake_bytes, s.clients.intake_limit_bytes],
+      ["core intake", s.held.intake_bytes, s.windows.core_intake_bytes], ["largest lane", s.held.lane_bytes, s.windows.lane_bytes]];
     for (const [name, used, limit] of pools) rows.push([used / limit, 0, s.member, name, `${bytes(used)} of ${bytes(limit)}`, "", "", 0]);
   }
   rows.sort((a, b) => b[1] - a[1] || b[0] - a[0] || b[7] - a[7]);

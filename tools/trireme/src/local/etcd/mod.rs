@@ -181,7 +181,13 @@ async fn start(cluster: &mut Cluster, report: &mut Report) -> Result<()> {
 
 async fn load(args: &LocalArgs, report: &mut Report, cluster: &mut Cluster) -> Result<Loaded> {
     say!("load  {}", loading::describe(args)?);
-    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep, "      ");
+    let workload = args.load.workload()?;
+    ensure!(
+        !workload.mix.has(trireme_load::Operation::Scan),
+        "scans are not made of etcd: choose another --workload"
+    );
+    let keys = workload.fill.then_some(workload.keys);
+    let display = Display::new(loading::warm_up(args) + args.duration, args.load.sweep, keys, "      ");
     let mut options = args
         .load
         .options(args.clients, args.app.into(), args.duration, loading::warm_up(args))?;
