@@ -1,4 +1,4 @@
-//! Who orders: the core, or Raft behind the same inputs and effects (PROTOCOL.md section 9, decision 0013). All stages but
+//! Who orders: the core, or Raft behind the same inputs and effects (PROTOCOL.md section 9, decision 0015). All stages but
 //! the two that ask here are the same under either.
 
 use trireme_config::{ClientAuth, Cluster, OrderingKind};

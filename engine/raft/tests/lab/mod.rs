@@ -97,6 +97,20 @@ struct Host {
     installs: u64,
 }
 
+impl Host {
+    /// Whether a batch is on its disk, as a record or as part of a state.
+    fn has_stored(&self, digest: &Digest, body: &Bytes) -> bool {
+        let logged = self.log.iter().any(|(_, record)| {
+            matches!(record, Record::Batch(batch) if batch.body == *body && batch.head.header.digest(&DOMAIN) == *digest)
+        });
+        logged
+            || self
+                .snapshots
+                .values()
+                .any(|snapshot| snapshot.state.bodies.contains(body))
+    }
+}
+
 enum Event {
     Frame(MemberId, MemberId, u64, Bytes),
     Flush(MemberId, u64),
@@ -367,6 +381,18 @@ impl Lab {
     fn execute(&mut self, member: MemberId, execution: &Execution) -> Option<StateVote> {
         let known = self.order.entry(execution.slot).or_insert(execution.block);
         assert_eq!(*known, execution.block, "slot {} at replica {member}", execution.slot);
+        for batch in &execution.batches {
+            let holders = self
+                .hosts
+                .iter()
+                .filter(|host| host.has_stored(&batch.digest, &batch.body));
+            let holders = holders.count();
+            assert!(
+                2 * holders > self.hosts.len(),
+                "a batch of slot {} at {holders}",
+                execution.slot
+            );
+        }
         let host = &mut self.hosts[usize::from(member)];
         assert_eq!(execution.slot, host.state.slot + 1, "in order at replica {member}");
         host.state.slot = execution.slot;
