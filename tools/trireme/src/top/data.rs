@@ -66,7 +66,7 @@ impl Data {
             self.rounds += 1;
             if self.base.is_empty() {
                 (self.base, self.middle) = (self.before.clone(), self.before.clone());
-            } else if self.rounds % SPAN == 0 {
+            } else if self.rounds.is_multiple_of(SPAN) {
                 self.base = std::mem::replace(&mut self.middle, self.before.clone());
             }
             if self.throughput.len() == KEPT {

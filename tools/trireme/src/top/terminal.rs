@@ -30,7 +30,7 @@ pub(super) fn take() -> Result<Screen> {
 pub(super) fn keys() -> Result<mpsc::Receiver<Key>> {
     let (sender, receiver) = mpsc::channel(KEYS);
     let read = move || {
-        let mut bytes = std::io::stdin().bytes();
+        let mut bytes = std::io::stdin().lock().bytes();
         while let Some(Ok(first)) = bytes.next() {
             if let Ok(Event::Key(key)) = parse_event(first, &mut bytes)
                 && matches!(sender.try_send(key), Err(mpsc::error::TrySendError::Closed(_)))
