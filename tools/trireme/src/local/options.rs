@@ -317,7 +317,7 @@ mod tests {
             "--in-flight 3 --bundle 4",
             "--kill-leader-at 10s",
             "--replicas 1 --kill-leader-at 1s",
-            "--cores 3",
+            "--cores 5",
             "--wan mars",
             "--wan autobahn --regions us-east1",
             "--wan autobahn --regions us-east1,us-east5,us-west1,mars",
