@@ -303,8 +303,12 @@ impl Replica {
             );
             self.want_missed();
         }
+        // The host ended what it was asked, and forgot what it was asked meanwhile.
+        let asked = self.checkpoints.transfer.take();
         self.on_state_certificate(certificate, out);
-        self.checkpoints.transfer = self.checkpoints.transfer.filter(|asked| *asked > self.executed());
+        if asked.is_some_and(|asked| asked > self.executed()) {
+            self.transfer(out);
+        }
         self.consider_lag(out);
         self.count_claims(out);
         self.resume_commit(out);

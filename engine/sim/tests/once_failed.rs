@@ -9,10 +9,11 @@ fn seeds_that_failed_once() {
     // batch that left while nobody was connected; owners who lie about what lies below; an oracle
     // that was too strict; first blocks at another slot than the own certificate leads to (9952, 13393); ancestors below a
     // parent's cut that nobody checked (10889); a release while the record of a way out was on its way to the disk (30684);
-    // an oracle that forgot what a standing record says (30238, 32065); a fetch that went on asking for what an image covers (224).
+    // an oracle that forgot what a standing record says (30238, 32065); a fetch that went on asking for what an image covers (224);
+    // an image that was asked for while an older one was being installed, and never fetched (80).
     for seed in [
-        132, 224, 384, 596, 1172, 1188, 1240, 1643, 1830, 1833, 1958, 3194, 3289, 3746, 9952, 10889, 13393, 30238,
-        30684, 32065,
+        80, 132, 224, 362, 384, 596, 1172, 1188, 1240, 1643, 1830, 1833, 1958, 3194, 3289, 3746, 9952, 10889, 13393,
+        30238, 30684, 32065,
     ] {
         let report = run_seed(seed, &Options::default());
         assert!(report.violations.is_empty(), "{report}");

@@ -133,14 +133,14 @@ macro_rules! bank {
 
 bank! {
     commit_at_one_honest by "4:0 lead 0,1,0 | 01-230' step restart 2 | 030'-12 expire | 01-230' step | 013-20' expire | 0230'-1 step busy amnesia 0' | 030'-12 expire busy",
-    forget_lock_at_view_change by "4:0 lead 1,0,2 | 012-30' expire down 0 | 023-10' step amnesia 0' | 013-20' expire | 0130'-2 step busy | 03-120' expire busy",
+    forget_lock_at_view_change by "4:0 lead 0,0,0 | 01230' expire | 01230' expire | 01230' expire",
     drop_vote_state_on_restart by "4:0 lead 1,0,2 | 01-230' step busy down 3 | 01230' expire busy | 00'-123 step down 3 | 01-230' expire | 0123-0' expire restart 2",
-    lowest_qc by "4:0 lead 1,0,2 | 0123-0' expire busy | 030'-12 expire busy restart 3 | 010'-23 step down 2 | 010'-23 expire",
+    lowest_qc by "4:0 lead 0,0,0 | 01230' expire | 01230' expire | 012-30' expire",
     short_tc by "4:0 lead 1,2,1,1,2 | 02-130' expire busy amnesia 0 | 0120'-3 expire busy down 0' | 023-10' expire down 3 | 013-20' expire busy restart 0 | 03-120' expire down 2",
     no_branch_condition by "4:0 lead 0,1,1 | 01-230' step busy restart 1 | 01230' expire busy | 0-1230' expire busy down 0' | 0-1230' expire down 0'",
     report_last_view_only by "4:0 lead 1,1,2 | 0120'-3 step busy down 2 | 0123-0' expire busy | 0120'-3 step busy down 2 | 0123-0' expire busy | 0120'-3 step restart 1 | 02-130' expire",
     fast_at_quorum by "4:0 lead 1,2,3 | 0120'-3 step busy down 0 | 023-10' expire busy | 01230' expire restart 3 | 010'-23 expire busy restart 1",
     tau_off_by_one by "4:0 lead 1,1,1 | 01230' step down 0 | 012-30' expire | 02-130' expire restart 0 | 0130'-2 step busy restart 2 | 030'-12 expire busy",
     old_locks_count by "4:0 lead 0,1,0 | 01-230' step restart 2 | 030'-12 expire | 01-230' step | 013-20' expire | 0230'-1 step busy amnesia 0' | 030'-12 expire busy",
-    release_by_commit by "4:0 lead 1,0,2,3,0 | 01230' expire amnesia 0 | 01230' expire amnesia 0 | 03-120' expire busy down 0' | 0120'-3 expire restart 3 | 023-10' expire down 2",
+    release_by_commit by "4:0 lead 0,0,0 | 01230' expire | 0123-0' expire | 01230' expire",
 }

@@ -309,7 +309,7 @@ fn impossible_arguments_are_refused_before_anything_is_made() {
     for line in [
         "--replicas 3 --f 1",
         "--kill-leader-at 20s",
-        "--cores 3",
+        "--cores 5",
         "--json /nowhere/at/all.json",
     ] {
         let output = trireme()

@@ -31,7 +31,7 @@ impl Strategy for TwoChains {
             if let Some(parent) = me.second(&block.parent) {
                 block.parent = parent;
             }
-            block.timestamp += 1;
+            block.timestamp = block.timestamp.wrapping_add(1);
             me.set_second(first, block.digest(&me.keys.domain()));
             me.fire(Habit::EquivocateBlocks);
             said.message = me.sign_block(block);
@@ -93,7 +93,7 @@ fn first_block_that_suits(me: &mut Me, block: &Block) -> Option<Message> {
         slot: slot + 1,
         parent: digest,
         cut,
-        timestamp: block.timestamp.max(parent.timestamp + 1),
+        timestamp: block.timestamp.max(parent.timestamp.saturating_add(1)),
         handoff: None,
         justify,
     };

@@ -51,7 +51,7 @@ fn first_block(me: &Me, view: View, tc: Tc, timestamp: u64) -> Option<Block> {
         slot: slot + 1,
         parent: digest,
         cut,
-        timestamp: timestamp.max(parent.timestamp + 1),
+        timestamp: timestamp.max(parent.timestamp.saturating_add(1)),
         handoff: None,
         justify,
     })

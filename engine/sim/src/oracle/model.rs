@@ -87,6 +87,32 @@ impl Model {
         }
     }
 
+    /// Keys from `first` on, in order, as many as asked for and as fit into a result.
+    fn scan(&self, first: &[u8], mut rest: &[u8]) -> Vec<u8> {
+        let Some(limit) = take(&mut rest, 2) else {
+            return vec![7, 1];
+        };
+        if !rest.is_empty() {
+            return vec![7, 2];
+        }
+        let limit = usize::from(limit[0]) + 256 * usize::from(limit[1]);
+        if limit == 0 || limit > 1_000 {
+            return vec![7, 6];
+        }
+        let mut result = vec![8, 0];
+        for (count, (key, (version, value))) in self.store.range(first.to_vec()..).enumerate() {
+            let (key_len, value_len) = (key.len() as u64, value.len() as u64);
+            let lengths = [&key_len.to_le_bytes()[..2], &value_len.to_le_bytes()[..4]].concat();
+            let entry = [&lengths[..], &version.to_le_bytes(), key, value].concat();
+            if count == limit || result.len() + entry.len() > MAX_RESULT {
+                result[1] = 1;
+                break;
+            }
+            result.extend(entry);
+        }
+        result
+    }
+
     fn execute(&mut self, payload: &[u8]) -> Vec<u8> {
         let (tag, key, mut rest) = match split(payload) {
             Ok(parts) => parts,
@@ -117,6 +143,7 @@ impl Model {
                 }
                 self.write(key, rest)
             }
+            (5, _) => self.scan(key, rest),
             _ if rest.len() > MAX_VALUE => vec![7, 5],
             _ => self.write(key, rest),
         }
@@ -131,12 +158,14 @@ impl Model {
 
 /// The longest value.
 const MAX_VALUE: usize = 64 << 10;
+/// The longest result, in bytes.
+const MAX_RESULT: usize = 128 << 10;
 
 /// Kind, key and the rest of an operation, or the number of what is wrong with it.
 fn split(payload: &[u8]) -> Result<(u8, &[u8], &[u8]), u8> {
     let mut rest = payload;
     let tag = take(&mut rest, 1).ok_or(1)?[0];
-    if tag == 0 || tag > 4 {
+    if tag == 0 || tag > 5 {
         return Err(3);
     }
     let length = take(&mut rest, 2).ok_or(1)?;
@@ -168,6 +197,16 @@ mod tests {
             if prng.percent(5) && !bytes.is_empty() {
                 let at = prng.index(bytes.len().min(3));
                 bytes[at] ^= 1 << prng.below(8);
+            }
+            if prng.percent(5) {
+                let first = bytes.get(3..5).unwrap_or(&[1]);
+                let limit = if prng.percent(80) {
+                    prng.below(9)
+                } else {
+                    prng.below(2_000)
+                };
+                let length = [u8::try_from(first.len()).expect("short"), 0];
+                bytes = [&[5][..], &length, first, &limit.to_le_bytes()[..2]].concat();
             }
             let mut result = Vec::new();
             let op = Op {
