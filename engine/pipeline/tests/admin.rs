@@ -155,6 +155,7 @@ fn any_replica_shows_the_cluster_and_says_who_is_missing() {
     let cluster = json(bench.admin(1), "/api/cluster");
     let members = cluster["members"].as_array().unwrap();
     assert_eq!((members.len(), &cluster["asked"]), (4, &1.into()));
+    let mut told = 0;
     for (index, row) in members.iter().enumerate() {
         assert_eq!(row["member"], index);
         if index == 2 {
@@ -165,12 +166,13 @@ fn any_replica_shows_the_cluster_and_says_who_is_missing() {
         } else {
             assert_eq!(row["status"]["member"], index);
             let events = row["status"]["events"].as_array().unwrap();
-            assert!(
-                events.iter().any(|event| event["text"] == "member 2 disconnected"),
-                "{events:?}"
-            );
+            let says = |text: &str| events.iter().any(|event| event["text"] == text);
+            // A quorum answered the requests: one of the others may not have met member 2 at all.
+            told += usize::from(says("member 2 disconnected"));
+            assert_eq!(says("member 2 connected"), says("member 2 disconnected"), "{events:?}");
         }
     }
+    assert!(told > 0, "nobody met member 2");
     assert_eq!(get(bench.admin(0), "/ready"), "ready\n");
     bench.stop(3);
     let (code, text) = loop {
