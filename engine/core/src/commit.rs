@@ -11,7 +11,7 @@ use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::types::{MemberId, Signed, Slot, View};
-use crate::view_change::Fault;
+use crate::view_state::Fault;
 use crate::votes::{Mark, Noted};
 
 /// What a vote names.

@@ -12,7 +12,7 @@ use crate::quorum::MemberSet;
 use crate::record::Record;
 use crate::replica::{Done, Replica};
 use crate::types::{Height, MemberId, Signed};
-use crate::view_change::Fault;
+use crate::view_state::Fault;
 
 /// From this many requests on, a named witness tells its verdict at once: one signature more here saves every other replica
 /// as many checks. Below it the others check for themselves, unless there is much to do: then they leave that to witnesses.

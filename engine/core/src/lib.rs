@@ -45,6 +45,7 @@ mod sync;
 mod tend;
 pub mod timing;
 mod view_change;
+mod view_state;
 mod votes;
 mod witness;
 

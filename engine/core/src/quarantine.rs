@@ -18,7 +18,7 @@ use crate::quorum::MemberSet;
 use crate::record::{Record, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::types::{Height, MemberId, Tick, View};
-use crate::view_change::Ground;
+use crate::view_state::Ground;
 
 /// The longest wait between two questions.
 const MAX_WAIT_US: u64 = 5_000_000;

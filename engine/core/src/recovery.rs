@@ -8,7 +8,7 @@ use crate::message::{Batch, Message};
 use crate::record::{Record, Standing, VoteRecord};
 use crate::replica::{Done, Replica};
 use crate::types::Tick;
-use crate::view_change::Ground;
+use crate::view_state::Ground;
 
 impl Replica {
     /// Takes a recovered record, in the order of the log. Gives [`crate::Effect::Execute`] with `replay` set, to be

@@ -23,7 +23,7 @@ use crate::safety::Safety;
 use crate::state_votes::StateVotes;
 use crate::timing::{TimerRtts, Timing};
 use crate::types::{Height, Keys, MemberId, Now, Params, Slot, Tick, View};
-use crate::view_change::ViewChange;
+use crate::view_state::ViewChange;
 use crate::votes::Books;
 use crate::witness::Witnessing;
 

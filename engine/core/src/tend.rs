@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::api::Outbox;
 use crate::replica::{Done, Replica};
 use crate::types::{MemberId, Tick};
-use crate::view_change::Ground;
+use crate::view_state::Ground;
 
 /// While work waits, grounds for suspicion are looked at this often at least, and at most.
 const TEND_US: (u64, u64) = (2_000, 25_000);
